@@ -1,0 +1,132 @@
+#ifndef GANTRY_SERVICES_SNAPSHOTS_SNAPSHOTS_H_
+#define GANTRY_SERVICES_SNAPSHOTS_SNAPSHOTS_H_
+
+// Namespaced snapshots over any number of snapshotters. Records live in the Db; what touches the
+// disk (or another process) is a Backend, one for each snapshotter name. Codes and messages are
+// containerd's (metadata/snapshot.go and snapshots/storage are the reference).
+//
+// Thread-safe. Calls block on the backend (directories, a copy, or an RPC), never on each other's
+// backend work: no lock is held over it.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/mount.h"
+#include "services/metadata/context.h"
+#include "services/metadata/db.h"
+#include "services/metadata/gc.h"
+#include "services/snapshots/backend.h"
+
+namespace gantry::services {
+
+// Numbers as on the wire (containerd.services.snapshots.v1.Kind).
+enum class SnapshotKind { kUnknown = 0, kView = 1, kActive = 2, kCommitted = 3 };
+
+using SnapshotLabels = std::map<std::string, std::string>;
+
+struct SnapshotInfo {
+  std::string name;
+  std::string parent;
+  SnapshotKind kind = SnapshotKind::kUnknown;
+  absl::Time created;
+  absl::Time updated;
+  SnapshotLabels labels;
+};
+
+struct CommitOptions {
+  SnapshotLabels labels;
+  // From who wrote the files and counted; walked otherwise.
+  std::optional<SnapshotUsage> usage;
+  // Sets the parent at commit, for an active snapshot prepared without one: the layers of an image
+  // unpack in parallel, each into its own directory, and are chained when they are committed (in
+  // order). Only where capabilities() has "rebase"; Unimplemented otherwise. FailedPrecondition if
+  // the snapshot has a parent already.
+  std::optional<std::string> parent;
+};
+
+// All methods: FailedPrecondition without a namespace; InvalidArgument "snapshotter argument
+// missing" or "snapshotter not loaded: X"; NotFound `snapshot KEY does not exist: not found`.
+class Snapshots : public GcParticipant {
+ public:
+  // Takes the backends by name and reconciles each with its records: directories without a record
+  // go to the trash, active snapshots and views without a directory lose their record, committed
+  // ones are kept and logged (FailedPrecondition when mounted). `db` outlives this.
+  static absl::StatusOr<std::unique_ptr<Snapshots>> Open(
+      Db* db, std::map<std::string, std::unique_ptr<Backend>> backends);
+
+  std::vector<std::string> snapshotters() const;
+  bool Has(absl::string_view snapshotter) const;
+  // "rebase" (CommitOptions::parent), "layerdir" (LayerDir()).
+  absl::StatusOr<std::set<std::string>> capabilities(const std::string& snapshotter) const;
+
+  absl::StatusOr<SnapshotInfo> Stat(const Context& ctx, const std::string& snapshotter,
+                                    const std::string& key) const;
+  // `fieldpaths`: "labels" or "labels.NAME"; empty means all labels; others are InvalidArgument. An
+  // empty value of "labels.NAME" removes that label.
+  absl::StatusOr<SnapshotInfo> Update(const Context& ctx, const std::string& snapshotter,
+                                      const SnapshotInfo& info,
+                                      const std::vector<std::string>& fieldpaths);
+  // Committed ones: as counted at commit. Others: walked.
+  absl::StatusOr<SnapshotUsage> Usage(const Context& ctx, const std::string& snapshotter,
+                                      const std::string& key) const;
+  // FailedPrecondition for a committed one.
+  absl::StatusOr<std::vector<base::Mount>> Mounts(const Context& ctx,
+                                                  const std::string& snapshotter,
+                                                  const std::string& key) const;
+
+  // `parent` is empty or a committed snapshot (NotFound, InvalidArgument). AlreadyExists if `key`
+  // exists. The label containerd.io/snapshot.ref=TARGET names what this will be committed as:
+  // AlreadyExists if TARGET exists here, and also if another namespace has a committed snapshot
+  // TARGET on the same chain of layers: then this namespace gets TARGET too, sharing the files, and
+  // nothing has to be unpacked again.
+  absl::StatusOr<std::vector<base::Mount>> Prepare(const Context& ctx,
+                                                   const std::string& snapshotter,
+                                                   const std::string& key,
+                                                   const std::string& parent,
+                                                   const SnapshotLabels& labels);
+  absl::StatusOr<std::vector<base::Mount>> View(const Context& ctx, const std::string& snapshotter,
+                                                const std::string& key, const std::string& parent,
+                                                const SnapshotLabels& labels);
+
+  // Turns the active snapshot `key` into the committed one `name`. AlreadyExists,
+  // FailedPrecondition (not active). The record is on disk when this returns.
+  absl::Status Commit(const Context& ctx, const std::string& snapshotter, const std::string& name,
+                      const std::string& key, const CommitOptions& options);
+
+  // FailedPrecondition "cannot remove snapshot with child". The files are deleted in the background
+  // once no namespace refers to them.
+  absl::Status Remove(const Context& ctx, const std::string& snapshotter, const std::string& key);
+
+  // In the order of names, on a consistent view. `filters` as containerd's (kind, name, parent,
+  // labels); any match counts. `fn` returns false to stop.
+  absl::Status Walk(const Context& ctx, const std::string& snapshotter,
+                    const std::vector<std::string>& filters,
+                    const std::function<bool(const SnapshotInfo&)>& fn) const;
+
+  // Retries removals that the backend could not do and waits for those in the background.
+  absl::Status Cleanup(const Context& ctx, const std::string& snapshotter);
+
+  // The directory in which a layer can be unpacked directly, see snapshotter::Driver::LayerDir.
+  // Only for active snapshots (FailedPrecondition); Unimplemented where the backend has none.
+  absl::StatusOr<std::string> LayerDir(const Context& ctx, const std::string& snapshotter,
+                                       const std::string& key) const;
+
+  // GcParticipant: every snapshot exists, and keeps its parent; labels give roots and edges.
+  absl::Status Enumerate(const ReadView& view, GcVisitor* visitor) override;
+  absl::Status Remove(const std::vector<GcNode>& nodes) override;
+};
+
+}  // namespace gantry::services
+
+#endif  // GANTRY_SERVICES_SNAPSHOTS_SNAPSHOTS_H_

@@ -151,7 +151,7 @@ void GantrydTest::StartGantryd(const std::vector<std::string>& arguments) {
   ASSERT_TRUE(process.ok()) << process.status();
   daemon_ = *std::move(process);
   for (int i = 0; i < 600; ++i) {
-    if (Run({"ctr", "-a", socket(), "version"}).exit.code == 0) return;
+    if (tests::Run({"ctr", "-a", socket(), "version"}).exit.code == 0) return;
     if (daemon_->Wait(absl::Milliseconds(50)).ok()) break;
   }
   daemon_.reset();
@@ -182,14 +182,14 @@ void GantrydTest::KillGantryd() {
 base::RunResult GantrydTest::Ctr(std::vector<std::string> arguments, absl::string_view input) {
   std::vector<std::string> argv = {"ctr", "-a", socket(), "-n", ns_};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  return Run(argv, input);
+  return tests::Run(argv, input);
 }
 
 base::RunResult GantrydTest::Gantryctl(std::vector<std::string> arguments,
                                        absl::string_view input) {
   std::vector<std::string> argv = {BinDir() + "/gantryctl", "-a", socket(), "-n", ns_};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  return Run(argv, input);
+  return tests::Run(argv, input);
 }
 
 std::string GantrydTest::CtrOk(std::vector<std::string> arguments, absl::string_view input) {

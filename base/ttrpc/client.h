@@ -8,11 +8,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include "absl/strings/string_view.h"
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message_lite.h"
 
@@ -35,7 +35,7 @@ class Client {
   virtual void CallAsync(absl::string_view service, absl::string_view method, std::string payload,
                          const Metadata& metadata, absl::Duration timeout, Callback done) = 0;
 
-  // Blocks the calling thread. `response` may be null.
+  // Blocks the calling thread. `response` may be null. Internal when called on the reader thread.
   absl::Status Call(absl::string_view service, absl::string_view method,
                     const google::protobuf::MessageLite& request,
                     google::protobuf::MessageLite* response, const Metadata& metadata = {},

@@ -11,10 +11,9 @@
 #include <map>
 #include <memory>
 #include <string>
-#include "absl/strings/string_view.h"
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
+#include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 
@@ -32,6 +31,9 @@ class Call {
   virtual absl::string_view metadata(absl::string_view key) const = 0;
   virtual void Reply(std::string payload) = 0;
   virtual void Fail(const absl::Status& status) = 0;
+  // Answered already, or the client's deadline has passed, or the client has gone: an answer would
+  // reach nobody. Who keeps calls for long (Wait) drops those.
+  virtual bool finished() const = 0;
 };
 
 // Called for every request of a known service; Fail(Unimplemented) for a method it does not have.
@@ -51,8 +53,21 @@ class Server {
   // (SO_PEERCRED; CVE-2020-15257). May be called for several sockets.
   absl::Status Listen(UniqueFd listener);
 
+  // Stops accepting and closes the listening sockets; connected clients stay.
+  void StopListening();
+
   // Number of connected clients.
   int connections() const;
+  // Answers given to clients that their sockets have not taken yet, in bytes. A program that wants
+  // to end right after an answer waits until this is 0.
+  size_t unsent_bytes() const;
+
+  // A client that takes no answers is not read from any longer beyond the first limit, and is
+  // disconnected beyond the second.
+  static constexpr size_t kPauseReadingAt = 1u << 20;
+  static constexpr size_t kDisconnectAt = 64u << 20;
+  // Calls under way on one connection; more are answered ResourceExhausted.
+  static constexpr size_t kMaxCalls = 16384;
 
  private:
   struct Impl;

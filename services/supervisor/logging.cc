@@ -43,17 +43,17 @@ absl::Status SetupLogging(absl::string_view level, absl::string_view format) {
     return absl::InvalidArgumentError(
         absl::StrCat("log format \"", format, "\" is unknown; use text or json"));
   }
-  auto logger = std::make_shared<spdlog::logger>(
-      "gantryd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("gantryd",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("%v");
   logger->set_level(spdlog::level::trace);
   bool json = format == "json";
-  base::SetLogSink([logger, json](base::LogLevel level, absl::string_view message,
-                                  base::LogFields fields) {
-    std::string line =
-        json ? FormatJson(level, message, fields) : base::FormatLogfmt(level, message, fields);
-    logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
-  });
+  base::SetLogSink(
+      [logger, json](base::LogLevel level, absl::string_view message, base::LogFields fields) {
+        std::string line =
+            json ? FormatJson(level, message, fields) : base::FormatLogfmt(level, message, fields);
+        logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+      });
   base::SetLogLevel(*parsed);
   return absl::OkStatus();
 }

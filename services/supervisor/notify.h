@@ -5,8 +5,8 @@
 
 namespace gantry::services {
 
-// Tells systemd about our state (sd_notify(3)): "READY=1", "STOPPING=1", "STATUS=…". Nothing happens
-// when NOTIFY_SOCKET is not set; failures are logged, never fatal.
+// Tells systemd about our state (sd_notify(3)): "READY=1", "STOPPING=1", "STATUS=…". Nothing
+// happens when NOTIFY_SOCKET is not set; failures are logged, never fatal.
 void NotifySystemd(absl::string_view state);
 
 }  // namespace gantry::services

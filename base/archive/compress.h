@@ -11,8 +11,8 @@
 namespace gantry::archive {
 
 // Compresses a stream pushed in pieces of any size. The output depends on the input and the kind
-// only: no time and no name stand in the header, and the sizes of the pieces do not matter.
-// Not thread-safe.
+// only (on one kind of CPU: isa-l's code paths may choose differently): no time and no name stand
+// in the header, and the sizes of the pieces do not matter. Not thread-safe.
 class Compressor {
  public:
   virtual ~Compressor() = default;

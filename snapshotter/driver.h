@@ -1,10 +1,10 @@
 #ifndef GANTRY_SNAPSHOTTER_DRIVER_H_
 #define GANTRY_SNAPSHOTTER_DRIVER_H_
 
-// A snapshotter's half that touches the disk. A driver keeps no metadata: names, namespaces, parents
-// and labels belong to the caller (services/snapshots), who passes a short numeric id and the whole
-// chain of parent ids with every call. So there is one source of truth, and after a crash the two
-// are compared by List().
+// A snapshotter's half that touches the disk. A driver keeps no metadata: names, namespaces,
+// parents and labels belong to the caller (services/snapshots), who passes a short numeric id and
+// the whole chain of parent ids with every call. So there is one source of truth, and after a crash
+// the two are compared by List().
 //
 // A snapshot is active (writable) or a view (read-only) from Create(); Commit() freezes an active
 // one so that it may be a parent. To the disk there is no difference between the two states.
@@ -34,15 +34,16 @@ struct Usage {
 };
 
 struct Spec {
-  std::string id;                             // decimal digits, never used before
-  std::vector<std::string> parents;           // committed snapshots, nearest first; may be empty
+  std::string id;                    // decimal digits, never used before
+  std::vector<std::string> parents;  // committed snapshots, nearest first; may be empty
   Kind kind = Kind::kActive;
   std::map<std::string, std::string> labels;  // containerd.io/snapshot/… ones reach the driver
 };
 
 struct DriverConfig {
   std::string root;  // made with mode 0700 if missing; snapshots live in <root>/snapshots/<id>
-  // Further options for every overlay mount that has an upper directory ("volatile", "metacopy=on").
+  // Further options for every overlay mount that has an upper directory ("volatile",
+  // "metacopy=on").
   std::vector<std::string> mount_options;
   // Remove() returns when the files are gone, not when they are out of sight.
   bool sync_remove = false;

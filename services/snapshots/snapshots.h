@@ -8,6 +8,7 @@
 // Thread-safe. Calls block on the backend (directories, a copy, or an RPC), never on each other's
 // backend work: no lock is held over it.
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,13 +29,12 @@
 #include "services/metadata/db.h"
 #include "services/metadata/gc.h"
 #include "services/snapshots/backend.h"
+#include "services/snapshots/records.h"
 
 namespace gantry::services {
 
 // Numbers as on the wire (containerd.services.snapshots.v1.Kind).
 enum class SnapshotKind { kUnknown = 0, kView = 1, kActive = 2, kCommitted = 3 };
-
-using SnapshotLabels = std::map<std::string, std::string>;
 
 struct SnapshotInfo {
   std::string name;
@@ -60,10 +61,14 @@ struct CommitOptions {
 class Snapshots : public GcParticipant {
  public:
   // Takes the backends by name and reconciles each with its records: directories without a record
-  // go to the trash, active snapshots and views without a directory lose their record, committed
-  // ones are kept and logged (FailedPrecondition when mounted). `db` outlives this.
+  // go to the trash; records whose files are missing, or may have been lost with power (see
+  // SyncCommitted), are dropped together with all that stands on them, and logged: their images are
+  // unpacked again when they are used. `db` outlives this.
   static absl::StatusOr<std::unique_ptr<Snapshots>> Open(
       Db* db, std::map<std::string, std::unique_ptr<Backend>> backends);
+
+  // Ends the flushing thread; the backends finish what they do.
+  ~Snapshots() override;
 
   std::vector<std::string> snapshotters() const;
   bool Has(absl::string_view snapshotter) const;
@@ -122,9 +127,49 @@ class Snapshots : public GcParticipant {
   absl::StatusOr<std::string> LayerDir(const Context& ctx, const std::string& snapshotter,
                                        const std::string& key) const;
 
-  // GcParticipant: every snapshot exists, and keeps its parent; labels give roots and edges.
-  absl::Status Enumerate(const ReadView& view, GcVisitor* visitor) override;
-  absl::Status Remove(const std::vector<GcNode>& nodes) override;
+  // For the garbage collector: every snapshot exists and keeps its parent; labels give roots and
+  // edges.
+  std::vector<std::string> GcTables() const override;
+  absl::Status GcVisit(const GcRecord& record, GcVisitor* visitor) const override;
+  absl::Status GcRemove(Tx& tx, const std::vector<GcNode>& nodes) override;
+  void GcReclaim(const std::vector<GcNode>& nodes) override;
+
+  // Flushes the files of what was committed, then marks those records as safe: until then a power
+  // loss makes the next Open() drop them, and their images are unpacked again. Commit() asks a
+  // thread for it; call it to wait.
+  absl::Status SyncCommitted();
+
+ private:
+  using Backends = std::map<std::string, std::unique_ptr<Backend>>;
+
+  Snapshots(Db* db, Backends backends);
+
+  absl::Status Reconcile(const std::string& snapshotter, Backend* backend);
+  absl::Status DropRecords(const std::string& snapshotter, const std::set<std::string>& lost);
+  absl::StatusOr<Backend*> Find(const Context& ctx, const std::string& snapshotter) const;
+  absl::StatusOr<SnapshotRecord> Get(const Context& ctx, const std::string& snapshotter,
+                                     const std::string& key) const;
+
+  struct NewSnapshot;
+  absl::StatusOr<std::vector<base::Mount>> Create(const NewSnapshot& what);
+  absl::StatusOr<SnapshotRecord> CheckNew(const ReadView& view, const NewSnapshot& what) const;
+  absl::StatusOr<bool> ShareTarget(const NewSnapshot& what, const std::string& id);
+  absl::Status AdoptTarget(const NewSnapshot& what, const Backend::Target& target);
+  absl::StatusOr<SnapshotRecord> CheckCommit(const ReadView& view, const SnapshotKey& name,
+                                             const SnapshotKey& key,
+                                             const CommitOptions& options) const;
+  absl::Status FinishRemovals(const std::string& snapshotter, Backend* backend);
+  void SyncLoop();
+
+  Db* const db_;
+  const Backends backends_;
+  const std::string boot_id_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool sync_wanted_ = false;  // guarded by mutex_
+  bool stop_ = false;         // guarded by mutex_
+  std::thread syncer_;
 };
 
 }  // namespace gantry::services

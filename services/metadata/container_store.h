@@ -32,7 +32,7 @@ class ContainerStore : public GcParticipant {
   // runtime or spec, a snapshot key without snapshotter. Event /containers/create.
   absl::StatusOr<Container> Create(const Context& ctx, Container container);
   // Without `paths`: labels, spec, extensions, image and snapshot key are replaced, and it is
-  // InvalidArgument to send another snapshotter, runtime or sandbox. With: labels, labels.KEY,
+  // InvalidArgument to send another snapshotter or runtime. With: labels, labels.KEY,
   // spec, extensions, extensions.KEY, image, snapshotkey; InvalidArgument for others. NotFound.
   // Event /containers/update.
   absl::StatusOr<Container> Update(const Context& ctx, const Container& container,

@@ -62,7 +62,7 @@ class ReadView {
     if (!message->ParseFromString(*value)) return BadRecord(key);
     return message;
   }
-  // `fn(rest, message)`; returning false ends the scan.
+  // `fn(rest, M& message)`; it may take the message. Returning false ends the scan.
   template <typename M, typename Fn>
   absl::Status ScanProto(absl::string_view prefix, Fn&& fn) const {
     absl::Status bad;

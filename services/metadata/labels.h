@@ -16,11 +16,6 @@ absl::Status ValidateLabel(absl::string_view key, absl::string_view value);
 absl::Status ValidateLabels(absl::string_view what,
                             const google::protobuf::Map<std::string, std::string>& labels);
 
-// containerd keeps no label whose value is empty in a field-mask update ("labels.x" with "" removes
-// x): sets or erases.
-void SetLabel(google::protobuf::Map<std::string, std::string>* labels, const std::string& key,
-              const std::string& value);
-
 }  // namespace gantry::services
 
 #endif  // GANTRY_SERVICES_METADATA_LABELS_H_

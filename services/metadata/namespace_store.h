@@ -8,8 +8,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "containerd/services/namespaces/v1/namespace.pb.h"
+#include "services/metadata/context.h"
 #include "services/metadata/db.h"
-#include "services/metadata/labels.h"
 
 namespace gantry::services {
 
@@ -24,17 +24,19 @@ class NamespaceStore {
 
   explicit NamespaceStore(Db* db) : db_(db) {}
 
-  // NotFound.
+  // containerd knows no missing namespace here: one without record has no labels.
   absl::StatusOr<Namespace> Get(absl::string_view name) const;
   absl::StatusOr<std::vector<Namespace>> List() const;
-  // AlreadyExists; InvalidArgument for a bad name or label. Event /namespaces/create.
-  absl::StatusOr<Namespace> Create(const Namespace& ns);
+  // AlreadyExists; InvalidArgument for a bad name or label. Event /namespaces/create, in the
+  // namespace of the context as with containerd, or in the new one if there is none.
+  absl::StatusOr<Namespace> Create(const Context& ctx, const Namespace& ns);
   // Replaces all labels, or with `paths` those named "labels.KEY" (empty value: removes);
   // InvalidArgument for any other path. A namespace that is missing comes into being, as with
   // containerd. Event /namespaces/update.
-  absl::StatusOr<Namespace> Update(const Namespace& ns, const std::vector<std::string>& paths);
+  absl::StatusOr<Namespace> Update(const Context& ctx, const Namespace& ns,
+                                   const std::vector<std::string>& paths);
   // FailedPrecondition naming what is left in it (images, blobs, containers, snapshots, sandboxes);
-  // NotFound. Its leases go with it. Event /namespaces/delete.
+  // NotFound. Its leases go with it. Event /namespaces/delete, in that namespace.
   absl::Status Delete(absl::string_view name);
 
  private:

@@ -55,6 +55,12 @@ void Hasher::Update(absl::string_view data) {
   EVP_DigestUpdate(impl_->context, data.data(), data.size());
 }
 
+Digest Hasher::Current() const {
+  Hasher copy(impl_->algorithm);
+  EVP_MD_CTX_copy_ex(copy.impl_->context, impl_->context);
+  return copy.Finish();
+}
+
 Digest Hasher::Finish() {
   unsigned char value[EVP_MAX_MD_SIZE];
   unsigned int size = 0;

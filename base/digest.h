@@ -48,6 +48,8 @@ class Hasher {
   void Update(absl::string_view data);
   // The digest of all data so far; the hasher must not be used afterwards.
   Digest Finish();
+  // The same, and more data may follow.
+  Digest Current() const;
 
  private:
   struct Impl;

@@ -20,7 +20,6 @@ namespace gantry::services {
 struct Context;
 class Db;
 class GcParticipant;
-class LeaseStore;
 
 using Labels = std::map<std::string, std::string>;
 
@@ -100,10 +99,9 @@ class ContentStore {
  public:
   virtual ~ContentStore() = default;
 
-  // Makes the directories, puts away what a crash left (files without a record, finished trash) and
-  // logs records without a file. `db` and `leases` must outlive the store.
-  static absl::StatusOr<std::unique_ptr<ContentStore>> Open(const std::string& root, Db* db,
-                                                            LeaseStore* leases);
+  // Makes the directories, puts away what a crash left (files without a record, unfinished trash)
+  // and logs records without a file. `db` must outlive the store.
+  static absl::StatusOr<std::unique_ptr<ContentStore>> Open(const std::string& root, Db* db);
 
   // NotFound ("content sha256:…: not found").
   virtual absl::StatusOr<ContentInfo> GetInfo(const Context& ctx, const base::Digest& digest) = 0;

@@ -10,8 +10,9 @@
 //   ctr    ns, id                  containerd.services.containers.v1.Container
 //   lse    ns, id                  containerd.services.leases.v1.Lease
 //   lsr    ns, lease, type, id     empty: a resource of a lease
-//   blob   ns, digest              (content)
-//   ing    ns, ref                 (content) an ingest
+//   blob   ns, digest              containerd.services.content.v1.Info
+//   blr    digest, ns              (content) empty: the namespace has a record of the blob
+//   ing    ns, ref                 gantry.metadata.v1.Ingest
 //   snp    ns, snapshotter, key    (snapshots)
 //   sbx    ns, id                  containerd.types.Sandbox
 //   int    kind, id                gantry.metadata.v1.Intent
@@ -35,6 +36,7 @@ inline constexpr absl::string_view kTableContainers = "ctr";
 inline constexpr absl::string_view kTableLeases = "lse";
 inline constexpr absl::string_view kTableLeaseResources = "lsr";
 inline constexpr absl::string_view kTableBlobs = "blob";
+inline constexpr absl::string_view kTableBlobReferences = "blr";
 inline constexpr absl::string_view kTableIngests = "ing";
 inline constexpr absl::string_view kTableSnapshots = "snp";
 inline constexpr absl::string_view kTableSandboxes = "sbx";

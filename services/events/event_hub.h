@@ -26,15 +26,9 @@
 #include "absl/time/time.h"
 #include "containerd/types/event.pb.h"
 #include "google/protobuf/any.pb.h"
+#include "services/metadata/db.h"
 
 namespace gantry::services {
-
-class Db;
-
-struct NumberedEvent {
-  uint64_t number = 0;  // ascending without reuse over the life of the data base; gaps are possible
-  containerd::types::Envelope envelope;
-};
 
 // One subscriber's place in the stream. Next() belongs to one thread at a time.
 class EventSubscription {

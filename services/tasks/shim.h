@@ -2,8 +2,13 @@
 #define GANTRY_SERVICES_TASKS_SHIM_H_
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -20,6 +25,13 @@ struct ShimBootstrap {
   int version = 2;  // 2 or 3: containerd.task.v2.Task or v3
   std::string address;
   std::string protocol = "ttrpc";
+};
+
+// How a task ended whose shim could not say so itself.
+struct ShimExit {
+  uint32_t pid = 0;
+  uint32_t exit_status = 255;
+  absl::Time exited_at;
 };
 
 // A connected shim, or rather one task's (or sandbox's) connection to it: several tasks of a pod
@@ -63,6 +75,12 @@ class Shim {
   bool Downgrade();
   void Close();
 
+  // `done` gets the exit data once the clean-up after this shim's death is over; at once if it is
+  // already. Unavailable when the manager ends first. Not for shims that are still connected.
+  void AfterDeath(absl::AnyInvocable<void(absl::StatusOr<ShimExit>)> done);
+  // By the manager, once; later calls change nothing.
+  void ReportDeath(absl::StatusOr<ShimExit> exit);
+
  private:
   std::string TaskService() const;
 
@@ -73,6 +91,10 @@ class Shim {
   const ShimBootstrap bootstrap_;
   std::atomic<int> version_;
   std::shared_ptr<base::ttrpc::Client> client_;
+
+  std::mutex death_mutex_;
+  std::optional<absl::StatusOr<ShimExit>> death_;
+  std::vector<absl::AnyInvocable<void(absl::StatusOr<ShimExit>)>> mourners_;
 };
 
 }  // namespace gantry::services

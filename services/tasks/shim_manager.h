@@ -47,12 +47,6 @@ struct ShimManagerOptions {
   absl::Duration start_timeout = absl::Minutes(2);  // when the client set no deadline
 };
 
-struct ShimExit {
-  uint32_t pid = 0;
-  uint32_t exit_status = 255;
-  absl::Time exited_at;
-};
-
 struct ShimStartRequest {
   std::string ns;
   std::string id;
@@ -98,9 +92,9 @@ class ShimManager {
   virtual absl::Status LoadAll() = 0;
 
   // Makes the bundle and starts its shim; blocks (worker threads only). AlreadyExists if the id is
-  // taken, NotFound for a runtime that is not installed, InvalidArgument for a bad id or runtime
-  // name, Unimplemented for a protocol or version that we do not speak, Unknown with the shim's
-  // words otherwise. On failure nothing is left behind.
+  // taken, InvalidArgument for a bad id, Unimplemented for a protocol or version that we do not
+  // speak, DeadlineExceeded, Unknown with the cause or the shim's words otherwise (also for a
+  // runtime that is not installed, as in containerd). On failure nothing is left behind.
   virtual absl::StatusOr<std::shared_ptr<Shim>> Start(const ShimStartRequest& request) = 0;
 
   // NotFound if there is none (also while it is being started).
@@ -112,13 +106,9 @@ class ShimManager {
   // After the shim answered Delete: forgets it, has it shut down and removes the bundle. `done`
   // runs when the id may be used again. No event is published.
   virtual void Remove(std::shared_ptr<Shim> shim, absl::AnyInvocable<void()> done) = 0;
-  // Undo of a Start() whose task could not be created: kills what is left by the `delete` action.
+  // Undo of a Start() whose task could not be created; blocks until the shim was shut down, the
+  // `delete` action has run and the bundle is gone, in bounded time.
   virtual void Discard(std::shared_ptr<Shim> shim) = 0;
-  // `done` gets the exit data once the clean-up after a dead shim is over (at once for a shim that
-  // was cleaned up before).
-  virtual void AfterDeath(const std::shared_ptr<Shim>& shim,
-                          absl::AnyInvocable<void(const ShimExit&)> done) = 0;
-
   // The binary that `runtime` means (the rules of ShimManagerOptions::runtimes, then containerd's).
   virtual absl::StatusOr<std::string> ResolveRuntime(const std::string& runtime) = 0;
   // What `-info` of the runtime's binary says. Executes it: blocks.

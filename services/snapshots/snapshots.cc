@@ -43,7 +43,10 @@ SnapshotInfo ToInfo(const SnapshotRecord& record) {
 
 void SetLabels(const SnapshotLabels& labels, Info* info) {
   info->clear_labels();
-  for (const auto& [key, value] : labels) SetLabel(info->mutable_labels(), key, value);
+  // containerd keeps none without a value; so a field mask removes labels.
+  for (const auto& [key, value] : labels) {
+    if (!value.empty()) (*info->mutable_labels())[key] = value;
+  }
 }
 
 absl::Status CheckLabels(const SnapshotLabels& labels) {

@@ -1,0 +1,211 @@
+#include "client/stdio.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace gantry::client {
+namespace {
+
+constexpr size_t kBuffer = 64 << 10;
+
+absl::StatusOr<base::UniqueFd> MakeFifo(const std::string& path, int flags) {
+  if (mkfifo(path.c_str(), 0600) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("make fifo ", path));
+  }
+  return base::Open(path, flags | O_NONBLOCK);
+}
+
+}  // namespace
+
+absl::StatusOr<Fifos> Fifos::Create(const std::string& base_dir, bool with_stdin, bool terminal) {
+  Fifos fifos;
+  std::string dir = absl::StrCat(base_dir, "/", base::RandomHex(8));
+  // The common case in one system call: the parent is there already.
+  if (mkdir(dir.c_str(), 0700) != 0) {
+    GANTRY_RETURN_IF_ERROR(base::MakeDirs(dir, 0700));
+  }
+  fifos.dir_ = dir;
+  if (with_stdin) {
+    fifos.in_path_ = dir + "/stdin";
+    // Read-write: write-only would fail until the shim has opened its end.
+    GANTRY_ASSIGN_OR_RETURN(fifos.in, MakeFifo(fifos.in_path_, O_RDWR));
+  }
+  fifos.out_path_ = dir + "/stdout";
+  GANTRY_ASSIGN_OR_RETURN(fifos.out, MakeFifo(fifos.out_path_, O_RDONLY));
+  if (!terminal) {
+    fifos.err_path_ = dir + "/stderr";
+    GANTRY_ASSIGN_OR_RETURN(fifos.err, MakeFifo(fifos.err_path_, O_RDONLY));
+  }
+  return fifos;
+}
+
+absl::StatusOr<Fifos> Fifos::Open(const std::string& in, const std::string& out,
+                                  const std::string& err) {
+  Fifos fifos;
+  if (!in.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(fifos.in, base::Open(in, O_RDWR | O_NONBLOCK));
+  }
+  if (!out.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(fifos.out, base::Open(out, O_RDONLY | O_NONBLOCK));
+  }
+  if (!err.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(fifos.err, base::Open(err, O_RDONLY | O_NONBLOCK));
+  }
+  fifos.in_path_ = in;
+  fifos.out_path_ = out;
+  fifos.err_path_ = err;
+  return fifos;
+}
+
+Fifos::Fifos(Fifos&& other) noexcept
+    : in(std::move(other.in)),
+      out(std::move(other.out)),
+      err(std::move(other.err)),
+      dir_(std::exchange(other.dir_, "")),
+      in_path_(std::move(other.in_path_)),
+      out_path_(std::move(other.out_path_)),
+      err_path_(std::move(other.err_path_)) {}
+
+Fifos::~Fifos() {
+  if (dir_.empty()) return;
+  for (const std::string* path : {&in_path_, &out_path_, &err_path_}) {
+    if (!path->empty()) unlink(path->c_str());
+  }
+  rmdir(dir_.c_str());
+}
+
+StdioPump::~StdioPump() { Abandon(); }
+
+absl::Status StdioPump::Start() {
+  GANTRY_ASSIGN_OR_RETURN(wake_, base::MakePipe(O_NONBLOCK));
+  input_open_ = options_.in >= 0 && fifos_.in.valid();
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+void StdioPump::Finish(absl::Duration grace) {
+  if (!thread_.joinable()) return;
+  grace_ms_ = absl::ToInt64Milliseconds(grace);
+  finishing_ = true;
+  (void)!write(wake_.write.get(), "f", 1);
+  thread_.join();
+}
+
+void StdioPump::Abandon() {
+  if (!thread_.joinable()) return;
+  abandoned_ = true;
+  (void)!write(wake_.write.get(), "a", 1);
+  thread_.join();
+}
+
+bool StdioPump::Copy(int from, int to) {
+  char buffer[kBuffer];
+  ssize_t n = read(from, buffer, sizeof(buffer));
+  if (n < 0) return errno == EAGAIN || errno == EINTR;
+  if (n == 0) return false;
+  // A closed pipe on our side must not end the container: its output is dropped from then on.
+  (void)base::WriteAll(to, absl::string_view(buffer, static_cast<size_t>(n)));
+  return true;
+}
+
+bool StdioPump::ScanDetach(const char* data, size_t size) {
+  const std::string& keys = options_.detach_keys;
+  for (size_t i = 0; i < size; ++i) {
+    if (!keys.empty() && data[i] == keys[matched_]) {
+      if (++matched_ == keys.size()) return true;
+      continue;
+    }
+    pending_.append(keys, 0, matched_);
+    matched_ = 0;
+    if (!keys.empty() && data[i] == keys[0]) {
+      matched_ = 1;
+    } else {
+      pending_.push_back(data[i]);
+    }
+  }
+  return false;
+}
+
+bool StdioPump::ReadInput() {
+  char buffer[kBuffer];
+  ssize_t n = read(options_.in, buffer, sizeof(buffer));
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n <= 0) {
+    pending_.append(options_.detach_keys, 0, matched_);
+    input_open_ = false;
+    if (pending_.empty()) CloseInput();
+    return true;
+  }
+  if (!ScanDetach(buffer, static_cast<size_t>(n))) return true;
+  if (options_.on_detach) options_.on_detach();
+  return false;
+}
+
+void StdioPump::WriteInput() {
+  ssize_t n = write(fifos_.in.get(), pending_.data(), pending_.size());
+  if (n > 0) pending_.erase(0, static_cast<size_t>(n));
+  if (pending_.empty() && !input_open_) CloseInput();
+}
+
+void StdioPump::CloseInput() {
+  fifos_.in.Reset();
+  if (options_.on_stdin_end) options_.on_stdin_end();
+}
+
+void StdioPump::Run() {
+  enum { kWake, kIn, kInFifo, kOut, kErr, kWatch, kCount };
+  while (!abandoned_) {
+    bool finishing = finishing_;
+    if (finishing && !fifos_.out.valid() && !fifos_.err.valid()) return;
+    pollfd fds[kCount];
+    fds[kWake] = {wake_.read.get(), POLLIN, 0};
+    fds[kIn] = {input_open_ && pending_.empty() && !finishing ? options_.in : -1, POLLIN, 0};
+    fds[kInFifo] = {pending_.empty() ? -1 : fifos_.in.get(), POLLOUT, 0};
+    fds[kOut] = {fifos_.out.valid() ? fifos_.out.get() : -1, POLLIN, 0};
+    fds[kErr] = {fifos_.err.valid() ? fifos_.err.get() : -1, POLLIN, 0};
+    fds[kWatch] = {finishing ? -1 : options_.watch, POLLIN, 0};
+    int ready = poll(fds, kCount, finishing ? static_cast<int>(grace_ms_) : -1);
+    if (ready == 0 && finishing) return;
+    if (ready <= 0) continue;
+    char sink[16];
+    if (fds[kWake].revents != 0) (void)!read(wake_.read.get(), sink, sizeof(sink));
+    if (fds[kWatch].revents != 0 && options_.on_watch) options_.on_watch();
+    if (fds[kOut].revents != 0 && !Copy(fifos_.out.get(), options_.out)) fifos_.out.Reset();
+    if (fds[kErr].revents != 0 && !Copy(fifos_.err.get(), options_.err)) fifos_.err.Reset();
+    if (fds[kInFifo].revents != 0) WriteInput();
+    if (fds[kIn].revents != 0 && !ReadInput()) return;
+  }
+}
+
+absl::StatusOr<std::string> ParseDetachKeys(absl::string_view text) {
+  std::string keys;
+  if (text.empty()) return keys;
+  for (absl::string_view key : absl::StrSplit(text, ',')) {
+    if (key.size() == 1) {
+      keys.push_back(key[0]);
+      continue;
+    }
+    char letter = key.size() == 6 && absl::StartsWith(key, "ctrl-") ? key[5] : '\0';
+    if (letter >= 'a' && letter <= 'z') {
+      keys.push_back(static_cast<char>(letter - 'a' + 1));
+    } else if (letter == '@' || (letter >= '[' && letter <= '_')) {
+      keys.push_back(static_cast<char>(letter - '@'));
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("detach key \"", key, "\" is neither a character nor ctrl-X"));
+    }
+  }
+  return keys;
+}
+
+}  // namespace gantry::client

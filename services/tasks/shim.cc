@@ -22,12 +22,18 @@ void Shim::CallTask(absl::string_view method, const google::protobuf::MessageLit
   Call(TaskService(), method, request, timeout, std::move(done));
 }
 
+absl::Status Shim::CallAndWait(absl::string_view service, absl::string_view method,
+                               const google::protobuf::MessageLite& request,
+                               google::protobuf::MessageLite* response, absl::Duration timeout) {
+  return client_->Call(service, method, request, response, {{"containerd-namespace-ttrpc", ns_}},
+                       timeout);
+}
+
 absl::Status Shim::CallTaskAndWait(absl::string_view method,
                                    const google::protobuf::MessageLite& request,
                                    google::protobuf::MessageLite* response,
                                    absl::Duration timeout) {
-  return client_->Call(TaskService(), method, request, response,
-                       {{"containerd-namespace-ttrpc", ns_}}, timeout);
+  return CallAndWait(TaskService(), method, request, response, timeout);
 }
 
 bool Shim::Downgrade() {

@@ -71,6 +71,10 @@ class Shim {
                                const google::protobuf::MessageLite& request,
                                google::protobuf::MessageLite* response, absl::Duration timeout);
 
+  absl::Status CallAndWait(absl::string_view service, absl::string_view method,
+                           const google::protobuf::MessageLite& request,
+                           google::protobuf::MessageLite* response, absl::Duration timeout);
+
   // Version 3 → 2, for shims that promise more than they have. False if it is 2 already.
   bool Downgrade();
   void Close();

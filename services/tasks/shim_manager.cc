@@ -31,6 +31,8 @@ namespace {
 namespace task = containerd::task::v2;
 
 constexpr size_t kMaxPath = 4096;
+// In the bundle of a sandbox's own shim.
+constexpr char kSandboxMark[] = "sandbox-shim";
 
 std::string OwnExecutable() {
   char path[PATH_MAX];
@@ -225,6 +227,7 @@ absl::StatusOr<ShimPtr> Manager::StartIn(const Bundle& bundle, const std::string
   bool joined = bootstrap.has_value();
   // Before the shim exists, so that a restart in the middle knows whom to ask to clean up.
   GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File("shim-binary-path"), binary));
+  if (request.is_sandbox) GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File(kSandboxMark), ""));
   if (joined) {
     GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File("sandbox"), request.sandbox_id));
   } else {
@@ -484,7 +487,9 @@ absl::Status Manager::Probe(Shim& shim, bool* leaked) {
     status = shim.CallTaskAndWait("Connect", connect, &connected, deadline - absl::Now());
   }
   GANTRY_RETURN_IF_ERROR(base::Annotate(status, "probe the shim"));
-  if (connected.task_pid() != 0) return absl::OkStatus();
+  if (connected.task_pid() != 0 || base::Exists(shim.bundle() + "/" + kSandboxMark)) {
+    return absl::OkStatus();
+  }
   task::PidsRequest pids;
   pids.set_id(shim.id());
   task::PidsResponse answer;
@@ -511,6 +516,23 @@ absl::StatusOr<std::unique_ptr<ShimManager>> ShimManager::Create(ShimManagerOpti
   GANTRY_RETURN_IF_ERROR(base::MakeDirs(options.root, 0711));
   GANTRY_RETURN_IF_ERROR(base::MakeDirs(options.state, 0711));
   return std::make_unique<Manager>(std::move(options));
+}
+
+absl::StatusOr<google::protobuf::Any> RuntimePluginInfo(ShimManager* shims,
+                                                        const google::protobuf::Any& options) {
+  containerd::types::RuntimeRequest request;
+  if (!absl::EndsWith(options.type_url(), request.GetDescriptor()->full_name()) ||
+      !request.ParseFromString(options.value())) {
+    return absl::InvalidArgumentError(absl::StrCat("plugin options of the runtime must be ",
+                                                   request.GetDescriptor()->full_name(), ", not ",
+                                                   options.type_url()));
+  }
+  GANTRY_ASSIGN_OR_RETURN(containerd::types::RuntimeInfo info,
+                          shims->RuntimeInfo(request.runtime_path(), request.options()));
+  google::protobuf::Any any;
+  any.set_type_url(info.GetDescriptor()->full_name());
+  any.set_value(info.SerializeAsString());
+  return any;
 }
 
 }  // namespace gantry::services

@@ -54,6 +54,7 @@ struct ShimStartRequest {
   google::protobuf::Any options;  // stdin of `start`; empty type_url: none
   google::protobuf::Any spec;     // the OCI document; empty: no config.json
   std::string sandbox_id;         // join this sandbox's shim if it can (version 3)
+  bool is_sandbox = false;        // a shim for a sandbox: kept while it holds no task
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -115,6 +116,11 @@ class ShimManager {
   virtual absl::StatusOr<containerd::types::RuntimeInfo> RuntimeInfo(
       const std::string& runtime, const google::protobuf::Any& options) = 0;
 };
+
+// The answer to introspection's PluginInfo for io.containerd.runtime.v2 "task": `options` packs a
+// containerd.types.RuntimeRequest (InvalidArgument otherwise), the result a RuntimeInfo. Blocks.
+absl::StatusOr<google::protobuf::Any> RuntimePluginInfo(ShimManager* shims,
+                                                        const google::protobuf::Any& options);
 
 }  // namespace gantry::services
 

@@ -1,12 +1,10 @@
 #include "services/tasks/tasks_service.h"
 
-#include <mutex>
 #include <utility>
 
 #include "containerd/services/tasks/v1/tasks.grpc.pb.h"
-#include "grpcpp/support/server_callback.h"
 #include "services/rpc/server_context.h"
-#include "services/rpc/status.h"
+#include "services/tasks/async_call.h"
 #include "services/tasks/task_manager.h"
 
 namespace gantry::services {
@@ -14,42 +12,6 @@ namespace {
 
 namespace api = containerd::services::tasks::v1;
 using google::protobuf::Empty;
-
-// A call under way. The answer may come long after the client has gone, so what both sides touch is
-// shared and the first of them finishes the call.
-template <typename Response>
-class TaskCall final : public grpc::ServerUnaryReactor {
- public:
-  explicit TaskCall(Response* response) : shared_(std::make_shared<Shared>()) {
-    shared_->reactor = this;
-    shared_->response = response;
-  }
-
-  TaskManager::Done<Response> Done() {
-    return [shared = shared_](absl::StatusOr<Response> result) {
-      std::lock_guard<std::mutex> lock(shared->mutex);
-      if (shared->reactor == nullptr) return;
-      if (result.ok()) *shared->response = *std::move(result);
-      std::exchange(shared->reactor, nullptr)->Finish(ToGrpc(result.status()));
-    };
-  }
-
-  void OnCancel() override {
-    std::lock_guard<std::mutex> lock(shared_->mutex);
-    if (shared_->reactor == nullptr) return;
-    shared_->reactor = nullptr;
-    Finish(grpc::Status(grpc::StatusCode::CANCELLED, "context canceled"));
-  }
-  void OnDone() override { delete this; }
-
- private:
-  struct Shared {
-    std::mutex mutex;
-    TaskCall* reactor = nullptr;  // null once the call is finished
-    Response* response = nullptr;
-  };
-  const std::shared_ptr<Shared> shared_;
-};
 
 class TasksService final : public api::Tasks::CallbackService {
  public:
@@ -85,7 +47,7 @@ class TasksService final : public api::Tasks::CallbackService {
   template <typename Request, typename Response>
   Reactor* Serve(ServerContext* context, const Request& request, Response* response,
                  void (TaskManager::*method)(TaskCaller, Request, TaskManager::Done<Response>)) {
-    auto* call = new TaskCall<Response>(response);
+    auto* call = new AsyncCall<Response>(response);
     TaskManager::Done<Response> done = call->Done();
     Context ctx = FromServerContext(*context);
     if (absl::Status status = RequireNamespace(ctx); !status.ok()) {
@@ -94,10 +56,7 @@ class TasksService final : public api::Tasks::CallbackService {
     }
     TaskCaller caller;
     caller.ns = std::move(ctx.ns);
-    auto deadline = context->deadline();
-    if (deadline != std::chrono::system_clock::time_point::max()) {
-      caller.deadline = absl::FromChrono(deadline);
-    }
+    caller.deadline = DeadlineOf(*context);
     (tasks_->*method)(std::move(caller), request, std::move(done));
     return call;
   }

@@ -105,7 +105,9 @@ void NamesAreUnique(Env& env) {
   EXPECT_CODE(s.Commit("c", "b"), kAlreadyExists);
   EXPECT_FAILS(s.Prepare("c", ""), kAlreadyExists);
   EXPECT_CODE(s.Commit("b", "b"), kAlreadyExists);
-  EXPECT_EQ(s.Stat("b")->kind, "active");
+  auto left = s.Stat("b");
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_EQ(left->kind, "active");
 }
 
 void ParentMustBeCommitted(Env& env) {

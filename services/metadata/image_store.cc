@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/status.h"
 #include "containerd/events/image.pb.h"
 #include "services/metadata/keys.h"
@@ -31,10 +30,9 @@ absl::Status Validate(const Image& image) {
   if (HasZeroByte(image.name())) return InvalidArgument("image name must not contain a zero byte");
   GANTRY_RETURN_IF_ERROR(ValidateLabels("image.Labels", image.labels()));
   const auto& target = image.target();
-  absl::StatusOr<base::Digest> digest = base::Digest::Parse(target.digest());
-  if (!digest.ok()) {
-    return InvalidArgument(absl::StrCat("target.Digest ", Quoted(target.digest()),
-                                        " invalid: ", digest.status().message()));
+  if (absl::Status digest = CheckDigest(target.digest()); !digest.ok()) {
+    return InvalidArgument(
+        absl::StrCat("target.Digest ", Quoted(target.digest()), " invalid: ", digest.message()));
   }
   if (target.size() <= 0) return InvalidArgument("target.Size must be greater than zero");
   if (target.media_type().empty()) return InvalidArgument("target.MediaType must be set");

@@ -4,7 +4,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/ids.h"
 #include "base/status.h"
 #include "services/metadata/keys.h"
@@ -47,10 +46,10 @@ absl::Status ValidateResource(const Resource& resource) {
   if (parts[0] == kLeaseContent || parts[0] == kLeaseIngests || parts[0] == kLeaseImages) {
     if (parts.size() != 1) return InvalidArgument(absl::StrCat("invalid resource type ", type));
     if (parts[0] != kLeaseContent) return absl::OkStatus();
-    absl::StatusOr<base::Digest> digest = base::Digest::Parse(resource.id());
+    const absl::Status digest = CheckDigest(resource.id());
     if (digest.ok()) return absl::OkStatus();
-    return InvalidArgument(absl::StrCat("invalid content resource id ", resource.id(), ": ",
-                                        digest.status().message()));
+    return InvalidArgument(
+        absl::StrCat("invalid content resource id ", resource.id(), ": ", digest.message()));
   }
   if (parts[0] == "snapshots") {
     if (parts.size() == 2) return absl::OkStatus();

@@ -2,6 +2,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/digest.h"
 
 namespace gantry::services {
 
@@ -25,6 +26,22 @@ absl::StatusOr<Filter> ParseListFilters(const std::vector<std::string>& filters)
   absl::StatusOr<Filter> filter = Filter::Parse(filters);
   if (!filter.ok()) return InvalidArgument(filter.status().message());
   return filter;
+}
+
+absl::Status CheckDigest(absl::string_view text) {
+  if (base::Digest::Parse(text).ok()) return absl::OkStatus();
+  const absl::string_view format = "invalid checksum digest format";
+  const size_t colon = text.find(':');
+  if (colon == 0 || colon == absl::string_view::npos || colon + 1 == text.size()) {
+    return absl::InvalidArgumentError(format);
+  }
+  const absl::string_view algorithm = text.substr(0, colon);
+  if (algorithm != "sha256" && algorithm != "sha512") {
+    return absl::InvalidArgumentError("unsupported digest algorithm");
+  }
+  const size_t digits = algorithm == "sha256" ? 64 : 128;
+  return absl::InvalidArgumentError(
+      text.size() - colon - 1 == digits ? format : "invalid checksum digest length");
 }
 
 void DropEmpty(LabelMap* map) {

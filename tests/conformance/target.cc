@@ -83,21 +83,10 @@ class Target : public ::testing::Environment {
   }
 
   std::string Connect() {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-    channel_ = grpc::CreateCustomChannel("unix://" + address_, grpc::InsecureChannelCredentials(),
-                                         arguments);
-    auto stub = containerd::services::version::v1::Version::NewStub(channel_);
     grpc::Status status;
     for (int i = 0; i < 300; ++i) {
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
-      containerd::services::version::v1::VersionResponse response;
-      status = stub->Version(&context, google::protobuf::Empty(), &response);
-      if (status.ok()) {
-        version_ = response.version();
-        return "";
-      }
+      if (!daemon_.has_value() || base::Exists(address_)) status = TryConnect();
+      if (channel_ != nullptr) return "";
       if (daemon_.has_value() && daemon_->Wait(absl::Milliseconds(100)).ok()) {
         daemon_.reset();
         break;
@@ -106,6 +95,23 @@ class Target : public ::testing::Environment {
     auto log = base::ReadFile(dir_ + "/log");
     return absl::StrCat("no answer at ", address_, ": ", status.error_message(), "\n",
                         log.ok() ? *log : "");
+  }
+
+  grpc::Status TryConnect() {
+    // A channel that failed once would wait before it tries again.
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    auto channel = grpc::CreateCustomChannel("unix://" + address_,
+                                             grpc::InsecureChannelCredentials(), arguments);
+    auto stub = containerd::services::version::v1::Version::NewStub(channel);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    containerd::services::version::v1::VersionResponse response;
+    grpc::Status status = stub->Version(&context, google::protobuf::Empty(), &response);
+    if (!status.ok()) return status;
+    version_ = response.version();
+    channel_ = std::move(channel);
+    return status;
   }
 
   void StopDaemon() {

@@ -1,0 +1,251 @@
+#include "services/supervisor/daemon.h"
+
+#include <fcntl.h>
+#include <grpcpp/impl/service_type.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "services/containers/containers_service.h"
+#include "services/content/content_service.h"
+#include "services/content/content_store.h"
+#include "services/events/event_hub.h"
+#include "services/events/events_service.h"
+#include "services/events/ttrpc_events.h"
+#include "services/gc/collector.h"
+#include "services/images/images_service.h"
+#include "services/introspection/introspection_service.h"
+#include "services/introspection/plugins.h"
+#include "services/leases/leases_service.h"
+#include "services/metadata/container_store.h"
+#include "services/metadata/db.h"
+#include "services/metadata/image_store.h"
+#include "services/metadata/lease_store.h"
+#include "services/metadata/namespace_store.h"
+#include "services/metadata/sandbox_store.h"
+#include "services/namespaces/namespaces_service.h"
+#include "services/sandbox/sandbox_controller.h"
+#include "services/sandbox/sandbox_service.h"
+#include "services/snapshots/backend.h"
+#include "services/snapshots/snapshots.h"
+#include "services/snapshots/snapshots_service.h"
+#include "services/streaming/stream.h"
+#include "services/streaming/streaming_service.h"
+#include "services/supervisor/grpc_server.h"
+#include "services/supervisor/metrics.h"
+#include "services/tasks/shim_manager.h"
+#include "services/tasks/task_manager.h"
+#include "services/tasks/tasks_service.h"
+#include "services/version/version_service.h"
+#include "snapshotter/driver.h"
+#include "snapshotter/registry.h"
+
+namespace gantry::services {
+namespace {
+
+constexpr char kVersionDir[] = "/io.containerd.";
+
+// Everything that serves, in the order in which it is made; destroyed in the reverse order.
+class DaemonImpl final : public Daemon {
+ public:
+  explicit DaemonImpl(Config config) : config_(std::move(config)) {}
+  ~DaemonImpl() override {
+    if (grpc_ != nullptr) grpc_->Shutdown(absl::Seconds(2));
+    ttrpc_events_.reset();
+    if (collector_ != nullptr) collector_->Stop();
+    metrics_.reset();
+  }
+
+  absl::Status Start() {
+    GANTRY_RETURN_IF_ERROR(OpenDirectories());
+    GANTRY_RETURN_IF_ERROR(OpenStores());
+    GANTRY_RETURN_IF_ERROR(OpenSnapshots());
+    GANTRY_RETURN_IF_ERROR(OpenTasks());
+    StartCollector();
+    GANTRY_RETURN_IF_ERROR(OpenDoors());
+    return StartMetrics();
+  }
+
+ private:
+  // Other users of the host reach neither data nor sockets (CVE-2021-41103, CVE-2024-25621).
+  absl::Status OpenDirectories() {
+    GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(config_.root, 0700));
+    GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(config_.state, 0711));
+    std::string socket_dir = config_.grpc.address.substr(0, config_.grpc.address.rfind('/'));
+    if (!socket_dir.empty()) GANTRY_RETURN_IF_ERROR(base::MakeDirs(socket_dir, 0711));
+    GANTRY_ASSIGN_OR_RETURN(
+        lock_, base::Open(absl::StrCat(config_.root, "/gantryd.lock"), O_RDWR | O_CREAT, 0600));
+    if (flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "another gantryd uses ", config_.root, "; stop it or give this one its own --root"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenStores() {
+    GANTRY_ASSIGN_OR_RETURN(db_, Db::Open(absl::StrCat(config_.root, "/metadata")));
+    GANTRY_ASSIGN_OR_RETURN(events_, EventHub::Open(db_.get(), {}));
+    namespaces_ = std::make_unique<NamespaceStore>(db_.get());
+    images_ = std::make_unique<ImageStore>(db_.get());
+    containers_ = std::make_unique<ContainerStore>(db_.get());
+    leases_ = std::make_unique<LeaseStore>(db_.get());
+    sandboxes_ = std::make_unique<SandboxStore>(db_.get());
+    GANTRY_ASSIGN_OR_RETURN(content_, ContentStore::Open(config_.root, db_.get()));
+    std::string temporary = absl::StrCat(config_.state, "/tmp");
+    GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(temporary, 0700));
+    return absl::OkStatus();
+  }
+
+  // A driver that this host cannot run is left out with a warning; clients that name it are told.
+  absl::Status OpenSnapshots() {
+    std::map<std::string, std::unique_ptr<Backend>> backends;
+    for (const std::string& name : snapshotter::DriverNames()) {
+      auto driver = snapshotter::OpenDriver(
+          name, {.root = absl::StrCat(config_.root, kVersionDir, "snapshotter.v1.", name)});
+      if (driver.ok()) {
+        backends[name] = MakeLocalBackend(*std::move(driver));
+      } else {
+        base::LogWarn("snapshotter is not available",
+                      {{"name", name}, {"error", driver.status().message()}});
+      }
+    }
+    for (const auto& [name, address] : config_.proxy_snapshotters) {
+      backends[name] = MakeProxyBackend(address, name);
+    }
+    GANTRY_ASSIGN_OR_RETURN(snapshots_, Snapshots::Open(db_.get(), std::move(backends)));
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenTasks() {
+    ShimManagerOptions options;
+    options.root = absl::StrCat(config_.root, kVersionDir, "runtime.v2.task");
+    options.state = absl::StrCat(config_.state, kVersionDir, "runtime.v2.task");
+    options.grpc_address = config_.grpc.address;
+    options.ttrpc_address = TtrpcAddress();
+    options.gantry_shim = ShimPath();
+    options.runtimes = config_.runtimes;
+    options.runtimes.emplace("io.containerd.runc.v2", options.gantry_shim);
+    options.debug = config_.log_level == "debug" || config_.log_level == "trace";
+    GANTRY_ASSIGN_OR_RETURN(shims_, ShimManager::Create(options));
+    tasks_ = TaskManager::Create(shims_.get(), events_.get(),
+                                 [this](const std::string& ns, const std::string& id) {
+                                   return containers_->Get(Context{.ns = ns}, id);
+                                 },
+                                 {});
+    sandbox_controller_ =
+        SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
+    introspection_ = std::make_unique<Introspection>(
+        config_.root, BuiltinPlugins(config_.root, snapshots_->snapshotters()));
+    // The door for events is open before shims are found again: they may have some waiting.
+    GANTRY_ASSIGN_OR_RETURN(ttrpc_events_, TtrpcEventServer::Start(TtrpcAddress(), events_.get()));
+    return shims_->LoadAll();
+  }
+
+  void StartCollector() {
+    GcOptions options;
+    options.schedule_delay = config_.gc.schedule_delay;
+    options.startup_delay = config_.gc.startup_delay;
+    options.mutation_threshold = config_.gc.mutation_threshold;
+    collector_ = std::make_unique<GarbageCollector>(db_.get(), options);
+    collector_->Register(images_.get());
+    collector_->Register(containers_.get());
+    collector_->Register(leases_.get());
+    collector_->Register(sandboxes_.get());
+    collector_->Register(content_->gc_participant());
+    collector_->Register(snapshots_.get());
+    collector_->Start();
+  }
+
+  absl::Status OpenDoors() {
+    std::vector<std::unique_ptr<grpc::Service>> services;
+    services.push_back(MakeNamespacesService(namespaces_.get()));
+    services.push_back(MakeImagesService(images_.get(), collector_.get()));
+    services.push_back(MakeContainersService(containers_.get()));
+    services.push_back(MakeLeasesService(leases_.get(), collector_.get()));
+    services.push_back(MakeContentService(content_.get()));
+    services.push_back(MakeSnapshotsService(snapshots_.get()));
+    services.push_back(MakeTasksService(tasks_.get()));
+    services.push_back(MakeEventsService(events_.get()));
+    services.push_back(MakeEventHistoryService(events_.get()));
+    services.push_back(MakeStreamingService(&streams_));
+    services.push_back(MakeSandboxStoreService(sandboxes_.get()));
+    services.push_back(MakeSandboxControllerService(sandbox_controller_.get()));
+    services.push_back(MakeIntrospectionService(introspection_.get()));
+    services.push_back(MakeVersionService());
+    GrpcServerOptions options;
+    options.address = config_.grpc.address;
+    options.uid = config_.grpc.uid;
+    options.gid = config_.grpc.gid;
+    options.max_recv_message_size = config_.grpc.max_recv_message_size;
+    options.max_send_message_size = config_.grpc.max_send_message_size;
+    GANTRY_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, std::move(services)));
+    return absl::OkStatus();
+  }
+
+  absl::Status StartMetrics() {
+    if (config_.metrics_address.empty()) return absl::OkStatus();
+    GANTRY_ASSIGN_OR_RETURN(
+        metrics_, MetricsServer::Start(config_.metrics_address, [this] {
+          std::vector<Metric> metrics = ProcessMetrics();
+          metrics.push_back({"gantry_shims", "Shims that gantryd is connected to.", "gauge",
+                             static_cast<double>(shims_->ListAll().size())});
+          metrics.push_back({"gantry_events_total", "Number of the newest event.", "counter",
+                             static_cast<double>(events_->last())});
+          return metrics;
+        }));
+    return absl::OkStatus();
+  }
+
+  std::string TtrpcAddress() const {
+    return config_.ttrpc_address.empty() ? config_.grpc.address + ".ttrpc" : config_.ttrpc_address;
+  }
+
+  // Beside our own binary unless the configuration says otherwise.
+  std::string ShimPath() const {
+    if (!config_.shim_path.empty()) return config_.shim_path;
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self);
+    absl::string_view path(self, length > 0 ? static_cast<size_t>(length) : 0);
+    return absl::StrCat(path.substr(0, path.rfind('/')), "/gantry-shim");
+  }
+
+  Config config_;
+  base::UniqueFd lock_;
+  std::unique_ptr<Db> db_;
+  std::unique_ptr<EventHub> events_;
+  std::unique_ptr<NamespaceStore> namespaces_;
+  std::unique_ptr<ImageStore> images_;
+  std::unique_ptr<ContainerStore> containers_;
+  std::unique_ptr<LeaseStore> leases_;
+  std::unique_ptr<SandboxStore> sandboxes_;
+  std::unique_ptr<ContentStore> content_;
+  std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<ShimManager> shims_;
+  std::unique_ptr<TaskManager> tasks_;
+  std::unique_ptr<SandboxController> sandbox_controller_;
+  std::unique_ptr<Introspection> introspection_;
+  std::unique_ptr<TtrpcEventServer> ttrpc_events_;
+  std::unique_ptr<GarbageCollector> collector_;
+  StreamManager streams_;
+  std::unique_ptr<GrpcServer> grpc_;
+  std::unique_ptr<MetricsServer> metrics_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
+  auto daemon = std::make_unique<DaemonImpl>(config);
+  GANTRY_RETURN_IF_ERROR(daemon->Start());
+  return daemon;
+}
+
+}  // namespace gantry::services

@@ -1,0 +1,137 @@
+// gantryd: the supervisor. `gantryd --help` shows the flags, docs/operations.md explains them.
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/unique_fd.h"
+#include "services/supervisor/config.h"
+#include "services/supervisor/daemon.h"
+#include "services/supervisor/logging.h"
+#include "services/supervisor/notify.h"
+#include "services/version/version.h"
+
+namespace gantry::services {
+namespace {
+
+constexpr char kDefaultConfig[] = "/etc/gantry/config.toml";
+
+struct Flags {
+  std::string config = kDefaultConfig;
+  std::string root, state, address, log_level;
+};
+
+int Fail(const absl::Status& status) {
+  std::cerr << "gantryd: " << status.message() << "\n";
+  return 1;
+}
+
+// The file (the default one may be missing), then the flags over it.
+absl::StatusOr<Config> EffectiveConfig(const Flags& flags) {
+  absl::StatusOr<Config> config = LoadConfig(flags.config);
+  if (!config.ok()) {
+    bool may_be_missing = absl::IsNotFound(config.status()) && flags.config == kDefaultConfig;
+    if (!may_be_missing) return config;
+    config = Config();
+  }
+  if (!flags.root.empty()) config->root = flags.root;
+  if (!flags.state.empty()) config->state = flags.state;
+  if (!flags.address.empty()) config->grpc.address = flags.address;
+  if (!flags.log_level.empty()) config->log_level = flags.log_level;
+  return config;
+}
+
+// Blocks until SIGTERM or SIGINT; SIGHUP reads the log level again.
+void WaitForEnd(int signals, const Flags& flags) {
+  signalfd_siginfo info;
+  while (true) {
+    ssize_t n = read(signals, &info, sizeof info);
+    if (n != sizeof info) continue;
+    if (info.ssi_signo != SIGHUP) {
+      base::LogInfo("stopping; containers go on",
+                    {{"signal", strsignal(static_cast<int>(info.ssi_signo))}});
+      return;
+    }
+    absl::StatusOr<Config> config = EffectiveConfig(flags);
+    absl::Status applied =
+        config.ok() ? SetupLogging(config->log_level, config->log_format) : config.status();
+    if (applied.ok()) {
+      base::LogInfo("configuration read again", {{"log_level", config->log_level}});
+    } else {
+      base::LogError("configuration not reloaded", {{"error", applied.message()}});
+    }
+  }
+}
+
+int Serve(const Flags& flags) {
+  // Before any thread exists, so that all inherit the mask and only the signalfd sees these.
+  sigset_t mask;
+  sigemptyset(&mask);
+  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&mask, number);
+  sigprocmask(SIG_BLOCK, &mask, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  base::UniqueFd signals(signalfd(-1, &mask, SFD_CLOEXEC));
+
+  absl::StatusOr<Config> config = EffectiveConfig(flags);
+  if (!config.ok()) return Fail(config.status());
+  if (absl::Status logging = SetupLogging(config->log_level, config->log_format); !logging.ok()) {
+    return Fail(logging);
+  }
+  for (const std::string& warning : config->warnings) base::LogWarn(warning);
+  absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(*config);
+  if (!daemon.ok()) {
+    base::LogError("gantryd cannot start", {{"error", daemon.status().message()}});
+    return 1;
+  }
+  NotifySystemd("READY=1");
+  base::LogInfo("gantryd serves", {{"version", GantryVersion()}, {"address", config->grpc.address}});
+  WaitForEnd(signals.get(), flags);
+  NotifySystemd("STOPPING=1");
+  daemon->reset();
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{"gantryd - the supervisor of the gantry container runtime", "gantryd"};
+  app.set_version_flag("-v,--version", absl::StrCat("gantryd ", GantryVersion()));
+  app.add_option("-c,--config", flags.config, "Configuration file")->capture_default_str();
+  app.add_option("-l,--log-level", flags.log_level, "trace, debug, info, warn or error");
+  app.add_option("-a,--address", flags.address, "Path of the gRPC socket");
+  app.add_option("--root", flags.root, "Directory of persistent data");
+  app.add_option("--state", flags.state, "Directory of runtime state");
+  CLI::App* config = app.add_subcommand("config", "Show the configuration");
+  config->require_subcommand(1);
+  CLI::App* config_default =
+      config->add_subcommand("default", "The configuration of a new gantryd");
+  CLI::App* config_dump =
+      config->add_subcommand("dump", "The configuration in effect: file and flags");
+  CLI11_PARSE(app, argc, argv);
+
+  if (config_default->parsed()) {
+    std::cout << FormatConfig(Config());
+    return 0;
+  }
+  if (config_dump->parsed()) {
+    absl::StatusOr<Config> effective = EffectiveConfig(flags);
+    if (!effective.ok()) return Fail(effective.status());
+    for (const std::string& warning : effective->warnings)
+      std::cerr << "gantryd: " << warning << "\n";
+    std::cout << FormatConfig(*effective);
+    return 0;
+  }
+  return Serve(flags);
+}
+
+}  // namespace
+}  // namespace gantry::services
+
+int main(int argc, char** argv) { return gantry::services::Main(argc, argv); }

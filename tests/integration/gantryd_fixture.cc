@@ -25,6 +25,23 @@ std::string EnvOr(const char* name, const char* otherwise) {
   return value != nullptr ? value : otherwise;
 }
 
+std::string CtrProgram() { return EnvOr("GANTRY_TEST_CTR", "ctr"); }
+
+// Understood by gantryd and by containerd 1.6.
+std::string DefaultConfig(const std::string& socket) {
+  return absl::StrCat("version = 2\n[ttrpc]\n  address = \"", socket, ".ttrpc\"\n");
+}
+
+// The group of a containerd namespace itself is made implicitly by its first container and, as with
+// runc, outlives the last one; empty, it is no leftover of a container.
+void RemoveNamespaceCgroups(const std::string& ns) {
+  auto controllers = base::ListDir("/sys/fs/cgroup");
+  for (const std::string& name : controllers.ok() ? *controllers : std::vector<std::string>()) {
+    rmdir(absl::StrCat("/sys/fs/cgroup/", name, "/", ns).c_str());
+  }
+  rmdir(absl::StrCat("/sys/fs/cgroup/", ns).c_str());
+}
+
 void FindCgroups(const std::string& dir, absl::string_view marker, int depth,
                  std::vector<std::string>* found) {
   auto names = base::ListDir(dir);
@@ -111,6 +128,7 @@ void GantrydTest::TearDown() {
   // Shims say goodbye asynchronously.
   std::vector<std::string> leftovers;
   for (int i = 0; i < 50; ++i) {
+    RemoveNamespaceCgroups(ns_);
     leftovers = FindLeftovers(ns_);
     for (std::string& more : FindLeftovers(dir_)) leftovers.push_back(std::move(more));
     if (leftovers.empty()) break;
@@ -137,11 +155,18 @@ void GantrydTest::TearDown() {
 
 void GantrydTest::StartGantryd(const std::vector<std::string>& arguments) {
   ASSERT_FALSE(running());
-  std::vector<std::string> argv = {
-      BinDir() + "/gantryd", "--root", root(),        "--state", state(),
-      "--address",           socket(), "--log-level", "debug"};
+  std::vector<std::string> argv = {EnvOr("GANTRY_TEST_DAEMON", (BinDir() + "/gantryd").c_str()),
+                                   "--root",
+                                   root(),
+                                   "--state",
+                                   state(),
+                                   "--address",
+                                   socket(),
+                                   "--log-level",
+                                   "debug"};
   ASSERT_TRUE(
-      base::ReplaceFile(dir_ + "/config.toml", config.empty() ? "version = 3\n" : config).ok());
+      base::ReplaceFile(dir_ + "/config.toml", config.empty() ? DefaultConfig(socket()) : config)
+          .ok());
   argv.push_back("--config");
   argv.push_back(dir_ + "/config.toml");
   argv.insert(argv.end(), arguments.begin(), arguments.end());
@@ -180,7 +205,7 @@ void GantrydTest::KillGantryd() {
 }
 
 base::RunResult GantrydTest::Ctr(std::vector<std::string> arguments, absl::string_view input) {
-  std::vector<std::string> argv = {"ctr", "-a", socket(), "-n", ns_};
+  std::vector<std::string> argv = {CtrProgram(), "-a", socket(), "-n", ns_};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return tests::Run(argv, input);
 }

@@ -17,9 +17,10 @@ namespace gantry::services {
 //   [bind S]                 S itself, whiteouts remove
 //   all others               a temporary mount for the life of the object, whiteouts remove
 struct ApplyTarget {
+  std::optional<base::TemporaryMount> mounted;  // before `root`, so that that is closed first
   base::UniqueFd root;
   Whiteouts whiteouts = Whiteouts::kRemove;
-  std::optional<base::TemporaryMount> mounted;  // after `root`, so destroyed before it
+  std::vector<std::string> lower_dirs;  // for LayerApplierOptions
 };
 
 // `temp_dir`: existing directory of ours for temporary mount points. InvalidArgument when there is

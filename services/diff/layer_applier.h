@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,7 +34,10 @@ struct LayerApplierOptions {
   Threads threads = Threads::kAuto;
   // What a layer may hold at most; ResourceExhausted beyond.
   int64_t max_bytes = int64_t{1} << 40;
-  int64_t max_entries = 50'000'000;
+  int64_t max_entries = 5'000'000;
+  // Directories of lower layers, nearest first, for kOverlay: a parent directory that the layer
+  // uses without an entry of its own gets owner, mode and xattrs of the one below. Paths of ours.
+  std::vector<std::string> lower_dirs;
 };
 
 struct LayerResult {

@@ -22,6 +22,15 @@ uint64_t UploadedBytes(const HttpResponse& response) {
   return last == 0 ? 0 : last + 1;
 }
 
+// An upload that a refused mount began and nobody will continue.
+void Abandon(Endpoint* endpoint, const HttpResponse& begun,
+             const std::vector<std::string>& scopes) {
+  std::string location =
+      ResolveUrl(endpoint->host().base_url(), std::string(FindHeader(begun.headers, "location")));
+  HttpResponse ignored;
+  if (!location.empty()) (void)endpoint->Once({"DELETE", location}, scopes, {}, &ignored);
+}
+
 // A window of another body.
 HttpBody Slice(const HttpBody& body, uint64_t offset, uint64_t size) {
   return {size, [&body, offset](uint64_t at, char* to, size_t want, size_t* got) {
@@ -96,16 +105,19 @@ absl::StatusOr<RegistryClient::Pushed> RegistryClient::PushBlob(
     if (response.status == 200) return Pushed::kExisted;
     if (response.status != 404) return StatusOfResponse("look for blob", response);
     std::string start = absl::StrCat("/", reference_.repository, "/blobs/uploads/");
+    response.status = 0;
     for (const std::string& from : mount_from) {
       if (from == reference_.repository) continue;
+      if (response.status == 202) Abandon(e, response, scopes);
       std::vector<std::string> both = scopes;
       both.push_back(absl::StrCat("repository:", from, ":pull"));
       std::string url = absl::StrCat(start, "?mount=", UrlEscape(descriptor.digest.str()),
                                      "&from=", UrlEscape(from));
-      // A repository that may not be read is no reason to fail; nor is a refused mount.
+      // A repository that may not be read is no reason to fail; nor is a refused mount, which is
+      // answered with the beginning of an upload.
       absl::Status status = e->Do({"POST", url}, both, {}, &response);
       if (status.ok() && response.status == 201) return Pushed::kMounted;
-      if (status.ok() && response.status == 202) break;
+      if (!status.ok()) response.status = 0;
     }
     if (response.status != 202) {
       GANTRY_RETURN_IF_ERROR(e->Do({"POST", start}, scopes, {}, &response));

@@ -1,9 +1,6 @@
 #include "client/content.h"
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -14,100 +11,8 @@ namespace {
 
 namespace api = containerd::services::content::v1;
 
+// A message holds at most this much of a blob.
 constexpr size_t kChunk = 1u << 20;
-
-absl::Status MergeLabels(const Connection& connection, const BlobSource& source) {
-  if (source.labels.empty()) return absl::OkStatus();
-  api::UpdateRequest request;
-  request.mutable_info()->set_digest(source.digest.str());
-  for (const auto& [key, value] : source.labels) {
-    (*request.mutable_info()->mutable_labels())[key] = value;
-    request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
-  }
-  api::UpdateResponse response;
-  return connection.Call<api::Content>(&api::Content::Stub::Update, request, &response);
-}
-
-// The write stream: one request, one answer.
-class Writer {
- public:
-  explicit Writer(const Connection& connection)
-      : connection_(connection), stub_(connection.channel()) {
-    connection.Prepare(&context_);
-    stream_ = stub_.Write(&context_);
-  }
-
-  absl::Status Exchange(const api::WriteContentRequest& request) {
-    if (stream_->Write(request) && stream_->Read(&answer_)) return absl::OkStatus();
-    finished_ = true;
-    absl::Status status = connection_.Explain(stream_->Finish());
-    return status.ok() ? absl::InternalError("the daemon ended a content write early") : status;
-  }
-
-  absl::Status Finish() {
-    stream_->WritesDone();
-    finished_ = true;
-    // The answer to the commit has been read: whatever ends the stream later changes nothing.
-    return connection_.Explain(stream_->Finish());
-  }
-
-  int64_t offset() const { return answer_.offset(); }
-
-  ~Writer() {
-    if (finished_) return;
-    context_.TryCancel();
-    (void)stream_->Finish();
-  }
-
- private:
-  const Connection& connection_;
-  api::Content::Stub stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<api::WriteContentRequest, api::WriteContentResponse>>
-      stream_;
-  api::WriteContentResponse answer_;
-  bool finished_ = false;
-};
-
-absl::Status Skip(const BlobSource& source, int64_t count, std::string& buffer) {
-  while (count > 0) {
-    size_t want = std::min<size_t>(buffer.size(), static_cast<size_t>(count));
-    GANTRY_ASSIGN_OR_RETURN(size_t got, source.read(buffer.data(), want));
-    if (got == 0) return absl::DataLossError("the source is shorter than what was written before");
-    count -= static_cast<int64_t>(got);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SendAll(Writer& writer, const BlobSource& source) {
-  api::WriteContentRequest request;
-  request.set_action(api::STAT);
-  request.set_ref(absl::StrCat("gantryctl-", source.digest.str()));
-  request.set_total(source.size);
-  request.set_expected(source.digest.str());
-  GANTRY_RETURN_IF_ERROR(writer.Exchange(request));
-  std::string buffer(kChunk, '\0');
-  int64_t offset = writer.offset();
-  GANTRY_RETURN_IF_ERROR(Skip(source, offset, buffer));
-  request.set_action(api::WRITE);
-  while (true) {
-    GANTRY_ASSIGN_OR_RETURN(size_t got, source.read(buffer.data(), buffer.size()));
-    if (got == 0) break;
-    request.set_offset(offset);
-    request.set_data(buffer.data(), got);
-    GANTRY_RETURN_IF_ERROR(writer.Exchange(request));
-    offset += static_cast<int64_t>(got);
-  }
-  if (offset != source.size) {
-    return absl::DataLossError(absl::StrCat("blob ", source.digest.str(), " has ", offset,
-                                            " bytes, its descriptor says ", source.size));
-  }
-  request.clear_data();
-  request.set_action(api::COMMIT);
-  request.set_offset(offset);
-  for (const auto& [key, value] : source.labels) (*request.mutable_labels())[key] = value;
-  return writer.Exchange(request);
-}
 
 }  // namespace
 
@@ -146,36 +51,119 @@ absl::StatusOr<std::string> ReadBlob(const Connection& connection, const base::D
   return data;
 }
 
-absl::Status WriteBlob(const Connection& connection, const BlobSource& source) {
-  absl::Status status;
-  {
-    Writer writer(connection);
-    status = SendAll(writer, source);
-    if (status.ok()) return writer.Finish();
+// The write stream: one request, one answer.
+struct BlobWriter::Impl {
+  explicit Impl(const Connection& c) : connection(c), stub(c.channel()) {
+    connection.Prepare(&context);
+    stream = stub.Write(&context);
   }
-  if (absl::IsAlreadyExists(status)) return MergeLabels(connection, source);
-  api::AbortRequest abort;
-  abort.set_ref(absl::StrCat("gantryctl-", source.digest.str()));
-  google::protobuf::Empty nothing;
-  // Best effort: the error that counts is the one of the write.
-  (void)connection.Call<api::Content>(&api::Content::Stub::Abort, abort, &nothing);
-  return base::Annotate(status, absl::StrCat("write blob ", source.digest.str()));
+
+  absl::Status Exchange() {
+    if (stream->Write(request) && stream->Read(&answer)) return absl::OkStatus();
+    finished = true;
+    absl::Status status = connection.Explain(stream->Finish());
+    return status.ok() ? absl::InternalError("the daemon ended a content write early") : status;
+  }
+
+  void Discard() {
+    if (!finished) {
+      context.TryCancel();
+      (void)stream->Finish();
+    }
+    if (committed || request.ref().empty()) return;
+    api::AbortRequest abort;
+    abort.set_ref(request.ref());
+    google::protobuf::Empty nothing;
+    // Best effort: an ingest that stays behind is the collector's.
+    (void)connection.Call<api::Content>(&api::Content::Stub::Abort, abort, &nothing);
+  }
+
+  Connection connection;
+  api::Content::Stub stub;
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReaderWriter<api::WriteContentRequest, api::WriteContentResponse>>
+      stream;
+  api::WriteContentRequest request;
+  api::WriteContentResponse answer;
+  int64_t offset = 0;
+  bool finished = false;
+  bool committed = false;
+};
+
+BlobWriter::BlobWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+BlobWriter::BlobWriter(BlobWriter&&) noexcept = default;
+BlobWriter::~BlobWriter() {
+  if (impl_) impl_->Discard();
+}
+int64_t BlobWriter::offset() const { return impl_->offset; }
+
+absl::StatusOr<BlobWriter> BlobWriter::Open(const Connection& connection, const std::string& ref,
+                                            int64_t total, const std::string& expected) {
+  auto impl = std::make_unique<Impl>(connection);
+  impl->request.set_action(api::STAT);
+  impl->request.set_ref(ref);
+  impl->request.set_total(total);
+  impl->request.set_expected(expected);
+  if (absl::Status status = impl->Exchange(); !status.ok()) {
+    impl->committed = true;  // nothing of ours to throw away
+    impl->Discard();
+    return status;
+  }
+  impl->request.set_action(api::WRITE);
+  return BlobWriter(std::move(impl));
+}
+
+absl::Status BlobWriter::Append(absl::string_view data) {
+  while (!data.empty()) {
+    absl::string_view part = data.substr(0, kChunk);
+    impl_->request.set_offset(impl_->offset);
+    impl_->request.set_data(part.data(), part.size());
+    GANTRY_RETURN_IF_ERROR(impl_->Exchange());
+    impl_->offset += static_cast<int64_t>(part.size());
+    data.remove_prefix(part.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlobWriter::Commit(const std::map<std::string, std::string>& labels) {
+  impl_->request.clear_data();
+  impl_->request.set_action(api::COMMIT);
+  impl_->request.set_offset(impl_->offset);
+  if (impl_->request.total() == 0) impl_->request.set_total(impl_->offset);
+  for (const auto& [key, value] : labels) (*impl_->request.mutable_labels())[key] = value;
+  GANTRY_RETURN_IF_ERROR(impl_->Exchange());
+  impl_->committed = true;
+  impl_->finished = true;
+  impl_->stream->WritesDone();
+  // gRPC delivers the status only when every message was read.
+  while (impl_->stream->Read(&impl_->answer)) {
+  }
+  return impl_->connection.Explain(impl_->stream->Finish());
+}
+
+absl::Status LabelBlob(const Connection& connection, const base::Digest& digest,
+                       const std::map<std::string, std::string>& labels) {
+  if (labels.empty()) return absl::OkStatus();
+  api::UpdateRequest request;
+  request.mutable_info()->set_digest(digest.str());
+  for (const auto& [key, value] : labels) {
+    (*request.mutable_info()->mutable_labels())[key] = value;
+    request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
+  }
+  api::UpdateResponse response;
+  return connection.Call<api::Content>(&api::Content::Stub::Update, request, &response);
 }
 
 absl::Status WriteBlob(const Connection& connection, absl::string_view data,
                        const base::Digest& digest,
                        const std::map<std::string, std::string>& labels) {
-  BlobSource source;
-  source.digest = digest;
-  source.size = static_cast<int64_t>(data.size());
-  source.labels = labels;
-  source.read = [rest = data](char* buffer, size_t size) mutable -> absl::StatusOr<size_t> {
-    size_t n = std::min(size, rest.size());
-    memcpy(buffer, rest.data(), n);
-    rest.remove_prefix(n);
-    return n;
-  };
-  return WriteBlob(connection, source);
+  auto writer = BlobWriter::Open(connection, absl::StrCat("gantryctl-", digest.str()),
+                                 static_cast<int64_t>(data.size()), digest.str());
+  absl::Status status = writer.status();
+  if (status.ok()) status = writer->Append(data);
+  if (status.ok()) status = writer->Commit(labels);
+  if (absl::IsAlreadyExists(status)) return LabelBlob(connection, digest, labels);
+  return base::Annotate(status, absl::StrCat("write blob ", digest.str()));
 }
 
 }  // namespace gantry::client

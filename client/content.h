@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,20 +27,38 @@ absl::StatusOr<std::string> ReadBlob(const Connection& connection, const base::D
 absl::Status StreamBlob(const Connection& connection, const base::Digest& digest,
                         const std::function<absl::Status(absl::string_view)>& sink);
 
-struct BlobSource {
-  base::Digest digest;
-  int64_t size = 0;
-  std::map<std::string, std::string> labels;
-  // Fills at most `size` bytes and returns how many; 0 at the end.
-  std::function<absl::StatusOr<size_t>(char* buffer, size_t size)> read;
+// One blob on its way into the content store. Destroyed before Commit(), what was written is thrown
+// away. Not thread-safe.
+class BlobWriter {
+ public:
+  // `ref` names the ingest. `expected` may be empty when the digest is not known yet, `total` 0.
+  // AlreadyExists when the daemon has the blob.
+  static absl::StatusOr<BlobWriter> Open(const Connection& connection, const std::string& ref,
+                                         int64_t total, const std::string& expected);
+  BlobWriter(BlobWriter&&) noexcept;
+  BlobWriter& operator=(BlobWriter&&) = delete;
+  ~BlobWriter();
+
+  absl::Status Append(absl::string_view data);
+  int64_t offset() const;
+  // Makes the blob visible; the daemon verifies the digest that was expected. AlreadyExists when
+  // somebody else was faster.
+  absl::Status Commit(const std::map<std::string, std::string>& labels = {});
+
+ private:
+  struct Impl;
+  explicit BlobWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
-// Stores a blob. OK without reading the source when the daemon has it already (its labels are then
-// merged in). What the daemon says otherwise; a half-written ingest is aborted.
-absl::Status WriteBlob(const Connection& connection, const BlobSource& source);
+// Stores a small blob with its labels; when it is there already its labels are merged in.
 absl::Status WriteBlob(const Connection& connection, absl::string_view data,
                        const base::Digest& digest,
                        const std::map<std::string, std::string>& labels = {});
+
+// Sets labels of a blob and leaves its others alone.
+absl::Status LabelBlob(const Connection& connection, const base::Digest& digest,
+                       const std::map<std::string, std::string>& labels);
 
 }  // namespace gantry::client
 

@@ -1,6 +1,7 @@
 #include "ctl/help.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace gantry::ctl {
@@ -18,7 +19,7 @@ const std::vector<Flag>& GlobalFlags() {
 const std::vector<Command>& Commands() {
   static const std::vector<Command>* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto* part : {RunCommands}) {
+    for (auto* part : {RunCommands, ImageCommands, SystemCommands}) {
       for (Command& command : part()) {
         command.flags.push_back({"help", 'h', FlagKind::kBool, "", "show this help"});
         all->push_back(std::move(command));
@@ -59,6 +60,87 @@ std::string CommandHelp(const Command& command) {
     }
   }
   return text;
+}
+
+namespace {
+
+std::string CommandNames() {
+  std::vector<std::string> names;
+  for (const Command& command : Commands()) names.emplace_back(command.name);
+  return absl::StrJoin(names, " ");
+}
+
+std::string LongFlags(const Command& command) {
+  std::vector<std::string> names;
+  for (const Flag& flag : command.flags) names.push_back(absl::StrCat("--", flag.name));
+  return absl::StrJoin(names, " ");
+}
+
+// Images and containers complete by asking the daemon.
+absl::string_view Operands(absl::string_view command) {
+  for (absl::string_view name : {"run", "create", "rmi", "tag", "push"}) {
+    if (command == name) return "$(gantryctl images -q 2>/dev/null)";
+  }
+  for (absl::string_view name : {"start", "exec", "attach", "logs", "inspect", "kill", "stop", "rm",
+                                 "pause", "resume", "stats"}) {
+    if (command == name) return "$(gantryctl ps -a -q 2>/dev/null)";
+  }
+  return "";
+}
+
+std::string BashCompletion() {
+  std::string text =
+      "_gantryctl() {\n"
+      "  local cur=${COMP_WORDS[COMP_CWORD]} cmd= i\n"
+      "  for ((i = 1; i < COMP_CWORD; i++)); do\n"
+      "    case ${COMP_WORDS[i]} in\n"
+      "      -a|-n|--address|--namespace) ((i++));;\n"
+      "      -*) ;;\n"
+      "      *) cmd=${COMP_WORDS[i]}; break;;\n"
+      "    esac\n"
+      "  done\n"
+      "  local flags= words=\n"
+      "  case $cmd in\n";
+  absl::StrAppend(&text, "    '') flags='--address --namespace --help' words='", CommandNames(),
+                  "';;\n");
+  for (const Command& command : Commands()) {
+    absl::StrAppend(&text, "    ", command.name, ") flags='", LongFlags(command), "' words=\"",
+                    Operands(command.name), "\";;\n");
+  }
+  absl::StrAppend(&text,
+                  "  esac\n"
+                  "  case $cur in -*) words=$flags;; esac\n"
+                  "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+                  "}\n"
+                  "complete -o default -F _gantryctl gantryctl\n");
+  return text;
+}
+
+std::string FishCompletion() {
+  std::string text = "complete -c gantryctl -f\n";
+  for (const Command& command : Commands()) {
+    absl::StrAppend(&text, "complete -c gantryctl -n __fish_use_subcommand -a ", command.name,
+                    " -d '", command.summary, "'\n");
+    for (const Flag& flag : command.flags) {
+      absl::StrAppend(&text, "complete -c gantryctl -n '__fish_seen_subcommand_from ", command.name,
+                      "' -l ", flag.name,
+                      flag.letter == '\0' ? "" : absl::StrCat(" -s ", std::string(1, flag.letter)),
+                      "\n");
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CompletionScript(absl::string_view shell) {
+  if (shell == "bash") return BashCompletion();
+  if (shell == "fish") return FishCompletion();
+  if (shell == "zsh") {
+    return absl::StrCat("autoload -U +X bashcompinit && bashcompinit\n", BashCompletion());
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("no completion for \"", shell, "\"; there is one for bash, zsh and fish"));
 }
 
 }  // namespace gantry::ctl

@@ -142,10 +142,10 @@ absl::Status ParseUnixAddress(absl::string_view address, std::string* path) {
   return FillAddress(*path, &unused);
 }
 
-absl::Status ConnectUnix(const std::string& path, UniqueFd* fd) {
+absl::Status ConnectUnix(const std::string& path, UniqueFd* fd, bool wait) {
   sockaddr_un address;
   GANTRY_RETURN_IF_ERROR(FillAddress(path, &address));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0));
   if (!socket) return ErrnoStatus(errno, "socket");
   // The send timeout bounds a connect(2) to a full queue as well.
   timeval limit{10, 0};

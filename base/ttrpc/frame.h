@@ -70,9 +70,9 @@ class WriteBuffer {
 // names are open to every process of the network namespace: CVE-2020-15257).
 absl::Status ParseUnixAddress(absl::string_view address, std::string* path);
 
-// Connects to the stream socket at `path`; the result is non-blocking. Waits at most some seconds
-// for a listener whose queue is full.
-absl::Status ConnectUnix(const std::string& path, UniqueFd* fd);
+// Connects to the stream socket at `path`; the result is non-blocking. Unavailable when nobody
+// listens or the listener's queue is full; with `wait` a full queue is waited for, some seconds.
+absl::Status ConnectUnix(const std::string& path, UniqueFd* fd, bool wait = true);
 
 // A listening stream socket at `path` (mode 0600, non-blocking). AlreadyExists when the name is
 // taken, by a living listener or a dead one.

@@ -186,22 +186,28 @@ std::vector<base::Digest> ChainIds(const std::vector<base::Digest>& diff_ids) {
 std::vector<ImageDescriptor> SelectManifests(const ImageIndex& index,
                                              const std::vector<Platform>& wanted) {
   if (wanted.empty()) return index.manifests;
-  std::vector<std::pair<size_t, ImageDescriptor>> ranked;
-  for (const ImageDescriptor& d : index.manifests) {
-    size_t rank = 0;
-    bool matches = !d.platform || d.platform->empty();
-    if (matches) rank = wanted.size() * 100;
-    for (size_t i = 0; i < wanted.size() && !matches; ++i) {
-      int score = PlatformScore(wanted[i], *d.platform);
-      matches = score > 0;
-      rank = i * 100 + static_cast<size_t>(50 - std::min(score, 50));
-    }
-    if (matches) ranked.emplace_back(rank, d);
-  }
-  std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<ImageDescriptor> out;
-  for (auto& [rank, d] : ranked) out.push_back(std::move(d));
+  std::vector<bool> taken(index.manifests.size());
+  auto take = [&](size_t i) {
+    if (!taken[i]) out.push_back(index.manifests[i]);
+    taken[i] = true;
+  };
+  for (const Platform& platform : wanted) {
+    int best = 1;
+    std::vector<int> scores;
+    for (const ImageDescriptor& d : index.manifests) {
+      scores.push_back(d.platform && !d.platform->empty() ? PlatformScore(platform, *d.platform)
+                                                          : 0);
+      best = std::max(best, scores.back());
+    }
+    for (size_t i = 0; i < scores.size(); ++i) {
+      if (scores[i] == best) take(i);
+    }
+  }
+  for (size_t i = 0; i < index.manifests.size(); ++i) {
+    const std::optional<Platform>& platform = index.manifests[i].platform;
+    if (!platform || platform->empty()) take(i);
+  }
   return out;
 }
 

@@ -79,8 +79,9 @@ base::OrderedJson DescriptorJson(const ImageDescriptor& descriptor);
 // The identity of a stack of layers, as the OCI image specification defines it; one per layer.
 std::vector<base::Digest> ChainIds(const std::vector<base::Digest>& diff_ids);
 
-// Those of an index's entries that run on one of `wanted`, best first; equal ones in the order of
-// the index. Entries without a platform are kept, after the others. No `wanted`: all entries.
+// For each of `wanted` in turn those of an index's entries that suit it best (several if they are
+// equally good: other versions of the same platform), then the entries without a platform. No
+// `wanted`: all entries.
 std::vector<ImageDescriptor> SelectManifests(const ImageIndex& index,
                                              const std::vector<Platform>& wanted);
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/ttrpc/client.h"
@@ -24,6 +25,7 @@
 #include "services/tasks/shim_binary.h"
 #include "services/tasks/shim_log.h"
 #include "services/tasks/worker_pool.h"
+#include "services/tasks/zygote_launcher.h"
 
 namespace gantry::services {
 namespace {
@@ -38,6 +40,18 @@ std::string OwnExecutable() {
   char path[PATH_MAX];
   ssize_t n = readlink("/proc/self/exe", path, sizeof path);
   return n > 0 ? std::string(path, static_cast<size_t>(n)) : "gantryd";
+}
+
+// The annotation by which containers share a shim, the first that is present.
+std::string GroupOf(const std::string& spec) {
+  constexpr absl::string_view kGroup = "io.containerd.runc.v2.group";
+  constexpr absl::string_view kPod = "io.kubernetes.cri.sandbox-id";
+  if (!absl::StrContains(spec, kGroup) && !absl::StrContains(spec, kPod)) return "";
+  absl::StatusOr<base::Json> parsed = base::ParseJson(spec);
+  if (!parsed.ok()) return "";
+  const base::Json& annotations = base::JsonAt(*parsed, "annotations");
+  std::string group = base::JsonString(annotations, kGroup);
+  return group.empty() ? base::JsonString(annotations, kPod) : group;
 }
 
 // A shim and what the manager knows about it. Every Shim that leaves the manager is one.
@@ -253,8 +267,9 @@ absl::StatusOr<ShimPtr> Manager::StartIn(const Bundle& bundle, const std::string
 
 absl::StatusOr<ShimBootstrap> Manager::Launch(const Bundle& bundle, const std::string& binary,
                                               const ShimStartRequest& request) {
-  ShimLauncher::Request launch{bundle.ns(), bundle.id(),     bundle.path(),
-                               binary,      request.options, request.deadline};
+  ShimLauncher::Request launch{
+      bundle.ns(),     bundle.id(),     bundle.path(), binary, GroupOf(request.spec.value()),
+      request.options, request.deadline};
   launch.deadline = std::min(launch.deadline, absl::Now() + options_.start_timeout);
   std::shared_ptr<ShimLauncher> launcher;
   {
@@ -262,7 +277,12 @@ absl::StatusOr<ShimBootstrap> Manager::Launch(const Bundle& bundle, const std::s
     auto found = launchers_.find(binary);
     if (found != launchers_.end()) launcher = found->second;
   }
-  return launcher != nullptr ? launcher->Launch(launch) : BinaryOf(binary).Start(launch);
+  if (launcher != nullptr) {
+    absl::StatusOr<ShimBootstrap> launched = launcher->Launch(launch);
+    if (!absl::IsUnavailable(launched.status())) return launched;
+    base::LogWarn("a shim is executed", {{"because", launched.status().message()}});
+  }
+  return BinaryOf(binary).Start(launch);
 }
 
 std::optional<ShimBootstrap> Manager::SandboxBootstrap(const ShimStartRequest& request) const {
@@ -515,7 +535,19 @@ absl::StatusOr<std::unique_ptr<ShimManager>> ShimManager::Create(ShimManagerOpti
   if (options.publish_binary.empty()) options.publish_binary = OwnExecutable();
   GANTRY_RETURN_IF_ERROR(base::MakeDirs(options.root, 0711));
   GANTRY_RETURN_IF_ERROR(base::MakeDirs(options.state, 0711));
-  return std::make_unique<Manager>(std::move(options));
+  std::optional<ZygoteLauncher::Options> zygote;
+  if (options.zygote && !options.gantry_shim.empty()) {
+    zygote.emplace();
+    zygote->binary = options.gantry_shim;
+    zygote->grpc_address = options.grpc_address;
+    zygote->ttrpc_address = options.ttrpc_address;
+    zygote->debug = options.debug;
+  }
+  std::unique_ptr<ShimManager> manager = std::make_unique<Manager>(std::move(options));
+  if (zygote.has_value()) {
+    manager->SetLauncher(zygote->binary, std::make_unique<ZygoteLauncher>(*zygote));
+  }
+  return manager;
 }
 
 absl::StatusOr<google::protobuf::Any> RuntimePluginInfo(ShimManager* shims,

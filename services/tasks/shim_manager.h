@@ -35,6 +35,9 @@ struct ShimManagerOptions {
   // Our own shim. A shim of this binary needs no `delete` action after a task that ended normally,
   // and may come from a pool. Empty: there is none, everything is foreign.
   std::string gantry_shim;
+  // Fork shims of gantry_shim from a zygote that is started ahead, instead of executing it for
+  // each.
+  bool zygote = true;
   // Runtime name → absolute path of a binary, or another runtime name. Clients send
   // "io.containerd.runc.v2" unless told otherwise, so mapping it to gantry_shim makes that the
   // default; without an entry the name is resolved to containerd-shim-runc-v2.
@@ -66,11 +69,13 @@ class ShimLauncher {
     std::string id;
     std::string bundle;  // directory, complete
     std::string binary;  // absolute path
+    std::string group;   // of the spec's annotations: containers that share a shim; usually empty
     google::protobuf::Any options;
     absl::Time deadline;
   };
   virtual ~ShimLauncher() = default;
-  // Blocks until the shim listens. The error's message is what the shim said.
+  // Blocks until the shim listens. The error's message is what the shim said; Unavailable makes the
+  // manager execute the binary instead.
   virtual absl::StatusOr<ShimBootstrap> Launch(const Request& request) = 0;
 };
 

@@ -67,6 +67,7 @@ class TaskManagerTest : public ::testing::Test {
     options.shim_env = {absl::StrCat("FAKE_SHIM_DIR=", dir_, "/s")};
     options.runtimes = {{"io.containerd.runc.v2", FakeShimBinary()}};
     if (own_) options.gantry_shim = FakeShimBinary();
+    options.zygote = false;
     options.load_timeout = absl::Seconds(2);
     auto shims = ShimManager::Create(options);
     ASSERT_TRUE(shims.ok()) << shims.status();

@@ -60,9 +60,9 @@ struct CreateOptions {
   // Already mounted root file system, absolute. Empty: spec.root_path, relative to the bundle.
   std::string rootfs;
   ProcessIo io;
-  bool no_pivot_root = false;   // MS_MOVE and chroot instead (initramfs)
-  bool no_new_keyring = false;  // keep the caller's session keyring
-  bool systemd_cgroup = false;  // cgroupsPath is "slice:prefix:name" and is used as such
+  bool no_pivot_root = false;     // MS_MOVE and chroot instead (initramfs)
+  bool no_new_keyring = false;    // keep the caller's session keyring
+  bool systemd_cgroup = false;    // cgroupsPath is "slice:prefix:name" and is used as such
   std::vector<int> preserve_fds;  // become 3, 4, … of the first process, in this order
   // A directory of ours (0700) where compiled seccomp filters are kept across shims; may be empty.
   std::string seccomp_cache_dir;
@@ -122,7 +122,7 @@ class Container {
   // Processes in the container's cgroup and those beneath, in the caller's pid namespace.
   absl::StatusOr<std::vector<pid_t>> Pids() const;
 
-  absl::Status Pause();   // returns when all processes are frozen
+  absl::Status Pause();  // returns when all processes are frozen
   absl::Status Resume();
   absl::StatusOr<bool> Paused() const;
   absl::Status Update(const Resources& resources);

@@ -1,0 +1,234 @@
+#include "client/image_import.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "client/archive_reader.h"
+#include "client/gunzip.h"
+#include "client/image.h"
+#include "client/lease.h"
+#include "containerd/services/images/v1/images.grpc.pb.h"
+
+namespace gantry::client {
+namespace {
+
+namespace images = containerd::services::images::v1;
+using base::Json;
+
+constexpr size_t kReadSize = 1u << 20;
+constexpr int kMaxIndexDepth = 4;
+constexpr char kDockerManifest[] = "application/vnd.docker.distribution.manifest.v2+json";
+constexpr char kDockerConfig[] = "application/vnd.docker.container.image.v1+json";
+constexpr char kDockerLayer[] = "application/vnd.docker.image.rootfs.diff.tar";
+constexpr char kDockerLayerGzip[] = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+
+struct Found {
+  std::string name;
+  Descriptor target;
+};
+
+absl::Status ReadArchive(int fd, ArchiveReader* reader) {
+  archive::TarReader tar(reader);
+  MaybeGunzip plain([&](absl::string_view data) { return tar.Write(data); });
+  std::string buffer(kReadSize, '\0');
+  while (true) {
+    ssize_t n = read(fd, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return base::ErrnoStatus(errno, "read the archive");
+    if (n == 0) break;
+    GANTRY_RETURN_IF_ERROR(plain.Write(absl::string_view(buffer.data(), static_cast<size_t>(n))));
+  }
+  GANTRY_RETURN_IF_ERROR(plain.Finish());
+  return tar.Finish();
+}
+
+// Tells the daemon's collector what a manifest or index needs, all the way down.
+absl::Status LinkChildren(const Connection& connection, const Descriptor& target, int depth) {
+  if (depth > kMaxIndexDepth) return absl::InvalidArgumentError("indexes nested too deeply");
+  bool index = IsIndexType(target.media_type);
+  if (!index && !IsManifestType(target.media_type)) return absl::OkStatus();
+  auto data = ReadBlob(connection, target.digest);
+  // Archives of one platform leave the others' manifests out.
+  if (absl::IsNotFound(data.status()) && depth > 0) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(base::Annotate(data.status(), "the archive lacks a blob that it names"));
+  GANTRY_ASSIGN_OR_RETURN(Json document, base::ParseJson(*data));
+  std::map<std::string, std::string> labels;
+  if (index) {
+    int i = 0;
+    for (const Json& item : base::JsonAt(document, "manifests")) {
+      GANTRY_ASSIGN_OR_RETURN(Descriptor child, Descriptor::FromJson(item));
+      labels[absl::StrCat("containerd.io/gc.ref.content.m.", i++)] = child.digest.str();
+      GANTRY_RETURN_IF_ERROR(LinkChildren(connection, child, depth + 1));
+    }
+  } else {
+    GANTRY_ASSIGN_OR_RETURN(ImageManifest manifest, ImageManifest::Parse(*data, target.digest));
+    labels["containerd.io/gc.ref.content.config"] = manifest.config.digest.str();
+    for (size_t i = 0; i < manifest.layers.size(); ++i) {
+      labels[absl::StrCat("containerd.io/gc.ref.content.l.", i)] = manifest.layers[i].digest.str();
+    }
+  }
+  return LabelBlob(connection, target.digest, labels);
+}
+
+absl::StatusOr<std::string> NameOf(const Json& annotations, const ImportOptions& options) {
+  std::string full = base::JsonString(annotations, "io.containerd.image.name");
+  if (!full.empty()) return full;
+  std::string ref = base::JsonString(annotations, "org.opencontainers.image.ref.name");
+  if (absl::StrContains(ref, '/')) return NormalizeReference(ref);
+  if (!options.base_name.empty()) {
+    return absl::StrCat(options.base_name, ":", ref.empty() ? "latest" : ref);
+  }
+  if (absl::StrContains(ref, ':')) return NormalizeReference(ref);
+  return absl::InvalidArgumentError(
+      "the archive does not say what its image is called; give it a name with --name");
+}
+
+absl::StatusOr<std::vector<Found>> FromIndex(const std::string& text,
+                                             const ImportOptions& options) {
+  GANTRY_ASSIGN_OR_RETURN(Json index, base::ParseJson(text));
+  std::vector<Found> found;
+  for (const Json& item : base::JsonAt(index, "manifests")) {
+    GANTRY_ASSIGN_OR_RETURN(Descriptor target, Descriptor::FromJson(item));
+    if (!IsIndexType(target.media_type) && !IsManifestType(target.media_type)) continue;
+    GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(base::JsonAt(item, "annotations"), options));
+    found.push_back({std::move(name), std::move(target)});
+  }
+  return found;
+}
+
+Json DescriptorJson(absl::string_view type, const ArchiveReader::Stored& blob) {
+  return {{"mediaType", std::string(type)}, {"size", blob.size}, {"digest", blob.digest.str()}};
+}
+
+// Writes the manifest that a docker-archive does not have.
+absl::StatusOr<Descriptor> MakeManifest(const Connection& connection, const ArchiveReader& reader,
+                                        const Json& image) {
+  auto stored = [&](const std::string& name) -> absl::StatusOr<ArchiveReader::Stored> {
+    const ArchiveReader::Stored* blob = reader.FindStored(name);
+    if (blob != nullptr) return *blob;
+    return absl::InvalidArgumentError(absl::StrCat("the archive lacks \"", name, "\""));
+  };
+  GANTRY_ASSIGN_OR_RETURN(auto config, stored(base::JsonString(image, "Config")));
+  Json layers = Json::array();
+  for (const Json& name : base::JsonAt(image, "Layers")) {
+    GANTRY_ASSIGN_OR_RETURN(auto layer, stored(name.is_string() ? name.get<std::string>() : ""));
+    bool gzip = layer.compression == archive::Compression::kGzip;
+    layers.push_back(DescriptorJson(gzip ? kDockerLayerGzip : kDockerLayer, layer));
+  }
+  std::string manifest = base::DumpJson({{"schemaVersion", 2},
+                                         {"mediaType", kDockerManifest},
+                                         {"config", DescriptorJson(kDockerConfig, config)},
+                                         {"layers", layers}});
+  Descriptor target;
+  target.media_type = kDockerManifest;
+  target.digest = base::DigestOf(manifest);
+  target.size = static_cast<int64_t>(manifest.size());
+  GANTRY_RETURN_IF_ERROR(WriteBlob(connection, manifest, target.digest));
+  return target;
+}
+
+absl::StatusOr<std::vector<Found>> FromDockerArchive(const Connection& connection,
+                                                     const ArchiveReader& reader,
+                                                     const std::string& text,
+                                                     const ImportOptions& options) {
+  GANTRY_ASSIGN_OR_RETURN(Json list, base::ParseJson(text));
+  std::vector<Found> found;
+  for (const Json& image : list) {
+    GANTRY_ASSIGN_OR_RETURN(Descriptor target, MakeManifest(connection, reader, image));
+    const Json& tags = base::JsonAt(image, "RepoTags");
+    for (const Json& tag : tags) {
+      if (tag.is_string()) found.push_back({NormalizeReference(tag.get<std::string>()), target});
+    }
+    if (!tags.empty()) continue;
+    GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(Json(), options));
+    found.push_back({std::move(name), target});
+  }
+  return found;
+}
+
+absl::Status PutImage(const Connection& connection, const Found& found,
+                      const ImportOptions& options) {
+  images::CreateImageRequest create;
+  images::Image* image = create.mutable_image();
+  image->set_name(found.name);
+  image->mutable_target()->set_media_type(found.target.media_type);
+  image->mutable_target()->set_digest(found.target.digest.str());
+  image->mutable_target()->set_size(found.target.size);
+  for (const auto& [key, value] : options.labels) (*image->mutable_labels())[key] = value;
+  images::CreateImageResponse created;
+  absl::Status status =
+      connection.Call<images::Images>(&images::Images::Stub::Create, create, &created);
+  if (!absl::IsAlreadyExists(status)) return status;
+  images::UpdateImageRequest update;
+  *update.mutable_image() = *image;
+  update.mutable_update_mask()->add_paths("target");
+  for (const auto& label : options.labels) {
+    update.mutable_update_mask()->add_paths(absl::StrCat("labels.", label.first));
+  }
+  images::UpdateImageResponse updated;
+  return connection.Call<images::Images>(&images::Images::Stub::Update, update, &updated);
+}
+
+absl::StatusOr<std::vector<Found>> FindImages(const Connection& connection,
+                                              const ArchiveReader& reader,
+                                              const ImportOptions& options) {
+  const auto& documents = reader.documents();
+  auto index = documents.find("index.json");
+  auto docker = documents.find("manifest.json");
+  // `docker save` of today writes both; the index carries the full names.
+  if (index != documents.end()) {
+    auto found = FromIndex(index->second, options);
+    if (found.ok() || docker == documents.end()) return found;
+  }
+  if (docker != documents.end()) {
+    return FromDockerArchive(connection, reader, docker->second, options);
+  }
+  return absl::InvalidArgumentError(
+      "neither an OCI image layout (index.json) nor a docker archive (manifest.json)");
+}
+
+absl::Status Unpack(const Connection& connection, const Found& found,
+                    const ImportOptions& options) {
+  images::Image image;
+  image.set_name(found.name);
+  image.mutable_target()->set_media_type(found.target.media_type);
+  image.mutable_target()->set_digest(found.target.digest.str());
+  auto resolved = ResolveImage(connection, image);
+  // An image for other machines can be stored and pushed, not run.
+  if (absl::IsNotFound(resolved.status())) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(resolved.status());
+  return UnpackImage(connection, *resolved, options.snapshotter, [&](const Descriptor& layer) {
+    if (options.progress) options.progress(absl::StrCat("unpacked ", layer.digest.str()));
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connection, int fd,
+                                                        const ImportOptions& options) {
+  GANTRY_ASSIGN_OR_RETURN(Lease lease, Lease::Create(connection));
+  ArchiveReader reader(lease.connection());
+  GANTRY_RETURN_IF_ERROR(ReadArchive(fd, &reader));
+  GANTRY_ASSIGN_OR_RETURN(std::vector<Found> found,
+                          FindImages(lease.connection(), reader, options));
+  if (found.empty()) return absl::InvalidArgumentError("the archive holds no image");
+  std::vector<ImportedImage> imported;
+  for (const Found& image : found) {
+    GANTRY_RETURN_IF_ERROR(base::Annotate(LinkChildren(lease.connection(), image.target, 0),
+                                          absl::StrCat("image ", image.name)));
+    GANTRY_RETURN_IF_ERROR(PutImage(lease.connection(), image, options));
+    if (!options.snapshotter.empty()) {
+      GANTRY_RETURN_IF_ERROR(base::Annotate(Unpack(lease.connection(), image, options),
+                                            absl::StrCat("unpack ", image.name)));
+    }
+    imported.push_back({image.name, image.target.digest.str()});
+  }
+  return imported;
+}
+
+}  // namespace gantry::client

@@ -1,0 +1,217 @@
+#include "services/transfer/unpacker.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/file.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "services/content/content_store.h"
+#include "services/diff/differ.h"
+#include "services/metadata/lease_store.h"
+#include "services/snapshots/snapshots.h"
+
+namespace gantry::services {
+namespace {
+
+constexpr char kRefLabel[] = "containerd.io/snapshot.ref";
+constexpr size_t kReadSize = 1u << 20;
+
+}  // namespace
+
+Unpacker::Unpacker(const TransferJob& job, const TreeImage& image, std::string snapshotter)
+    : job_(job), image_(image), snapshotter_(std::move(snapshotter)) {}
+
+Unpacker::~Unpacker() {
+  for (Layer& layer : layers_) {
+    if (layer.key.empty()) continue;
+    absl::Status status = job_.deps->snapshots->Remove(job_.ctx, snapshotter_, layer.key);
+    if (!status.ok() && !absl::IsNotFound(status)) {
+      base::LogWarn("cannot remove unfinished snapshot; the collector will",
+                    {{"key", layer.key}, {"error", status.message()}});
+    }
+  }
+}
+
+BlobLabels Unpacker::SnapshotLabels(size_t i) const {
+  BlobLabels labels = {{kRefLabel, layers_[i].chain_id.str()}};
+  for (const auto& [key, value] : image_.manifest.layers[i].annotations) {
+    if (absl::StartsWith(key, "containerd.io/snapshot/")) labels[key] = value;
+  }
+  return labels;
+}
+
+// Puts the lease on the committed snapshot first, then looks: so it cannot vanish in between.
+absl::StatusOr<bool> Unpacker::Claim(size_t i) {
+  const std::string chain_id = layers_[i].chain_id.str();
+  LeaseStore::Resource resource;
+  resource.set_type(LeaseSnapshots(snapshotter_));
+  resource.set_id(chain_id);
+  GANTRY_RETURN_IF_ERROR(job_.deps->leases->AddResource(job_.ctx, job_.ctx.lease, resource));
+  auto info = job_.deps->snapshots->Stat(job_.ctx, snapshotter_, chain_id);
+  if (info.ok()) return true;
+  if (absl::IsNotFound(info.status())) return false;
+  return info.status();
+}
+
+absl::Status Unpacker::Prepare(size_t i, bool with_parent) {
+  Layer& layer = layers_[i];
+  std::string key = absl::StrCat("extract-", absl::ToUnixNanos(absl::Now()) % 1000000000, "-",
+                                 base::RandomHex(3), " ", layer.chain_id.str());
+  auto mounts = job_.deps->snapshots->Prepare(job_.ctx, snapshotter_, key,
+                                              with_parent ? Parent(i) : "", SnapshotLabels(i));
+  if (absl::IsAlreadyExists(mounts.status())) {
+    // Another namespace has it, or somebody committed it just now.
+    GANTRY_ASSIGN_OR_RETURN(layer.present, Claim(i));
+    return layer.present ? absl::OkStatus() : mounts.status();
+  }
+  GANTRY_RETURN_IF_ERROR(mounts.status());
+  layer.key = key;
+  layer.rebase = !with_parent;
+  return absl::OkStatus();
+}
+
+absl::Status Unpacker::Start() {
+  const std::vector<base::Digest>& diff_ids = image_.config.diff_ids;
+  if (diff_ids.size() != image_.manifest.layers.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("mismatched image rootfs and manifest layers: ", diff_ids.size(),
+                     " diff ids, ", image_.manifest.layers.size(), " layers"));
+  }
+  std::vector<base::Digest> chain_ids = ChainIds(diff_ids);
+  layers_.resize(diff_ids.size());
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i].diff_id = diff_ids[i];
+    layers_[i].chain_id = chain_ids[i];
+  }
+  GANTRY_ASSIGN_OR_RETURN(std::set<std::string> can,
+                          job_.deps->snapshots->capabilities(snapshotter_));
+  parallel_ = can.count("rebase") > 0 && can.count("layerdir") > 0;
+  bool missing = false;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (!missing) {
+      GANTRY_ASSIGN_OR_RETURN(layers_[i].present, Claim(i));
+      if (layers_[i].present) continue;
+    }
+    if (!parallel_) break;
+    // The first one that is missing is prepared on its parent: if another namespace has the same
+    // chain it is shared, and the search goes on.
+    GANTRY_RETURN_IF_ERROR(Prepare(i, !missing));
+    missing = missing || !layers_[i].present;
+  }
+  return absl::OkStatus();
+}
+
+bool Unpacker::WantsStream(size_t i) const {
+  return parallel_ && !layers_[i].present && !layers_[i].key.empty() && !layers_[i].unpacked;
+}
+
+absl::StatusOr<std::unique_ptr<LayerApplier>> Unpacker::OpenLayer(size_t i) {
+  GANTRY_ASSIGN_OR_RETURN(std::string dir,
+                          job_.deps->snapshots->LayerDir(job_.ctx, snapshotter_, layers_[i].key));
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd root, base::Open(dir, O_RDONLY | O_DIRECTORY));
+  LayerApplierOptions options;
+  options.whiteouts = Whiteouts::kOverlay;
+  return LayerApplier::Create(std::move(root), options);
+}
+
+absl::Status Unpacker::LayerDone(size_t i, const LayerResult& result) {
+  Layer& layer = layers_[i];
+  if (result.diff_id != layer.diff_id) {
+    return absl::FailedPreconditionError(absl::StrCat("wrong diff id calculated on extraction ",
+                                                      result.diff_id.str(), ", the config says ",
+                                                      layer.diff_id.str()));
+  }
+  layer.result = result;
+  layer.unpacked = true;
+  return absl::OkStatus();
+}
+
+absl::Status Unpacker::ApplyStored(size_t i) {
+  const ImageDescriptor& blob = image_.manifest.layers[i];
+  GANTRY_ASSIGN_OR_RETURN(BlobReader reader, job_.deps->content->OpenReader(job_.ctx, blob.digest));
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<LayerApplier> applier, OpenLayer(i));
+  std::string buffer(kReadSize, '\0');
+  for (int64_t offset = 0; offset < reader.size;) {
+    GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
+    ssize_t n = pread(reader.fd.get(), buffer.data(), buffer.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return base::ErrnoStatus(errno, "read blob " + blob.digest.str());
+    if (n == 0)
+      return absl::DataLossError("blob " + blob.digest.str() + " is shorter than recorded");
+    GANTRY_RETURN_IF_ERROR(
+        applier->Write(absl::string_view(buffer.data(), static_cast<size_t>(n))));
+    offset += n;
+  }
+  GANTRY_ASSIGN_OR_RETURN(LayerResult result, applier->Finish());
+  if (result.blob_digest != blob.digest) {
+    return absl::FailedPreconditionError("blob " + blob.digest.str() +
+                                         " is damaged in the content store");
+  }
+  return LayerDone(i, result);
+}
+
+// For snapshotters whose snapshots hold the whole tree.
+absl::Status Unpacker::ApplyInOrder(size_t i) {
+  Layer& layer = layers_[i];
+  GANTRY_ASSIGN_OR_RETURN(layer.present, Claim(i));
+  if (layer.present) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(Prepare(i, true));
+  if (layer.present) return absl::OkStatus();
+  GANTRY_ASSIGN_OR_RETURN(std::vector<base::Mount> mounts,
+                          job_.deps->snapshots->Mounts(job_.ctx, snapshotter_, layer.key));
+  const ImageDescriptor& blob = image_.manifest.layers[i];
+  GANTRY_ASSIGN_OR_RETURN(
+      Descriptor applied,
+      job_.deps->differ->Apply(job_.ctx, {blob.media_type, blob.digest, blob.size, {}}, mounts));
+  LayerResult result;
+  result.diff_id = applied.digest;
+  return LayerDone(i, result);
+}
+
+absl::Status Unpacker::Commit(size_t i) {
+  Layer& layer = layers_[i];
+  CommitOptions options;
+  options.labels = SnapshotLabels(i);
+  if (parallel_) {
+    SnapshotUsage usage;
+    usage.size = layer.result.usage_bytes;
+    usage.inodes = layer.result.usage_inodes;
+    options.usage = usage;
+  }
+  if (layer.rebase && i > 0) options.parent = Parent(i);
+  absl::Status status = job_.deps->snapshots->Commit(job_.ctx, snapshotter_, layer.chain_id.str(),
+                                                     layer.key, options);
+  // Somebody else was faster: ours is thrown away by the destructor.
+  if (absl::IsAlreadyExists(status)) return Claim(i).status();
+  if (status.ok()) layer.key.clear();
+  return status;
+}
+
+absl::Status Unpacker::Finish() {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
+    Layer& layer = layers_[i];
+    if (!layer.present && !layer.unpacked) {
+      absl::Status status = parallel_ ? ApplyStored(i) : ApplyInOrder(i);
+      if (!status.ok()) {
+        return base::Annotate(status,
+                              absl::StrCat("apply layer ", image_.manifest.layers[i].digest.str()));
+      }
+    }
+    if (!layer.present) GANTRY_RETURN_IF_ERROR(Commit(i));
+    absl::Status labelled = EnsureLabels(job_, image_.manifest.layers[i].digest,
+                                         {{"containerd.io/uncompressed", layer.diff_id.str()}});
+    if (!labelled.ok() && !absl::IsNotFound(labelled)) return labelled;
+  }
+  if (layers_.empty()) return absl::OkStatus();
+  return EnsureLabels(job_, image_.manifest.config.digest,
+                      {{absl::StrCat("containerd.io/gc.ref.snapshot.", snapshotter_),
+                        layers_.back().chain_id.str()}});
+}
+
+}  // namespace gantry::services

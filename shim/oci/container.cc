@@ -1,0 +1,298 @@
+#include "shim/oci/container.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "shim/oci/cgroup.h"
+#include "shim/oci/child.h"
+#include "shim/oci/hooks.h"
+#include "shim/oci/mounts.h"
+#include "shim/oci/namespaces.h"
+#include "shim/oci/process_plan.h"
+#include "shim/oci/rootfs_plan.h"
+#include "shim/oci/spawn.h"
+
+namespace gantry::oci {
+namespace {
+
+enum class Stand { kCreated, kRunning, kDeleted };
+
+absl::Status SendSignal(int pidfd, int signal) {
+  if (syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return absl::OkStatus();
+  if (errno == ESRCH) return absl::NotFoundError("process already finished");
+  return base::ErrnoStatus(errno, absl::StrCat("send signal ", signal));
+}
+
+absl::StatusOr<base::UniqueFd> OpenPidfd(pid_t pid) {
+  base::UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd.valid()) return base::ErrnoStatus(errno, absl::StrCat("open process ", pid));
+  return fd;
+}
+
+absl::Status CheckOptions(const CreateOptions& options, const Spec& spec) {
+  if (options.id.empty() || options.id.size() > 1024 || absl::StrContains(options.id, '/') ||
+      options.id == "." || options.id == "..") {
+    return absl::InvalidArgumentError(absl::StrCat("invalid container id \"", options.id, "\""));
+  }
+  if (!spec.process) return absl::InvalidArgumentError("config.json: process is missing");
+  if (spec.FindNamespace(CLONE_NEWNS) == nullptr) {
+    return absl::InvalidArgumentError("linux.namespaces: one of type \"mount\" is needed");
+  }
+  return absl::OkStatus();
+}
+
+// setns(2) by pidfd takes all at once. The pid namespace is for children and joined by the parent;
+// what the container shares with us must be left out (joining one's own user namespace fails).
+int ExecNamespaces(const Spec& spec) {
+  int flags = 0;
+  for (const Namespace& ns : spec.linux_.namespaces) {
+    if (ns.flag != CLONE_NEWPID) flags |= ns.flag;
+  }
+  return flags;
+}
+
+}  // namespace
+
+struct Container::Impl {
+  CreateOptions options;
+  Spec spec;
+  std::unique_ptr<Cgroup> cgroup;
+  std::optional<Spawned> init;  // until it was started
+  base::UniqueFd pidfd;
+  pid_t pid = 0;
+  Stand stand = Stand::kCreated;
+
+  absl::Status Spawn(const InitPlan& plan, CreatedProcess* process);
+  absl::StatusOr<InitPlan> Plan();
+  absl::Status WritePidFile(const std::string& path, pid_t number) const {
+    if (path.empty()) return absl::OkStatus();
+    return base::ReplaceFile(path, absl::StrCat(number), 0644);
+  }
+  std::string State(absl::string_view status, pid_t number) const;
+};
+
+Container::Container(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Container::~Container() {
+  if (impl_->init) impl_->init->Detach();
+}
+
+std::string Container::Impl::State(absl::string_view status, pid_t number) const {
+  base::Json state;
+  state["ociVersion"] = absl::StrCat(spec.oci_version.empty() ? "1.0.2" : spec.oci_version.c_str());
+  state["id"] = options.id;
+  state["status"] = absl::StrCat(status);
+  state["bundle"] = options.bundle;
+  if (number > 0) state["pid"] = number;
+  if (!spec.annotations.empty()) state["annotations"] = spec.annotations;
+  return base::DumpJson(state);
+}
+
+pid_t Container::init_pid() const { return impl_->pid; }
+
+std::string Container::StateJson(absl::string_view status) const {
+  return impl_->State(status, status == "stopped" ? 0 : impl_->pid);
+}
+
+absl::StatusOr<InitPlan> Container::Impl::Plan() {
+  InitPlan plan;
+  GANTRY_ASSIGN_OR_RETURN(plan.namespaces, PlanNamespaces(spec));
+  GANTRY_ASSIGN_OR_RETURN(plan.namespaces.cgroups, cgroup->OpenJoins());
+  if (!options.no_new_keyring) plan.namespaces.keyring = absl::StrCat("_ses.", options.id);
+  if (spec.FindNamespace(CLONE_NEWNS)->path.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(plan.rootfs, PlanRootfs(options, spec, *cgroup));
+  }
+  GANTRY_ASSIGN_OR_RETURN(plan.process,
+                          PlanProcess(*spec.process, spec.linux_, options.io, options.preserve_fds,
+                                      options.seccomp_cache_dir));
+  plan.parent_hooks = !spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty();
+  plan.create_container = PlanHooks(spec.hooks.create_container);
+  plan.start_container = PlanHooks(spec.hooks.start_container);
+  if (!plan.create_container.empty() || !plan.start_container.empty()) {
+    // {"annotations":…,"status":"…","pid":N}: the pid is what the child itself sees.
+    auto prefix = [this](absl::string_view status) {
+      std::string text = State(status, 0);
+      return absl::StrCat(absl::string_view(text).substr(0, text.size() - 1), ",\"pid\":");
+    };
+    plan.creating_prefix = prefix("creating");
+    plan.created_prefix = prefix("created");
+    plan.state_suffix.push_back('}');
+  }
+  return plan;
+}
+
+absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* process) {
+  GANTRY_ASSIGN_OR_RETURN(
+      Spawned child, Spawned::Clone(plan.namespaces.clone_flags, plan.namespaces.join_pid.get(),
+                                    [&plan](int sock) { RunInit(sock, plan); }));
+  GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), *spec.process));
+  Spawned::Handlers handlers;
+  handlers.maps = [&] { return WriteIdMaps(child.pid(), spec.linux_); };
+  handlers.hooks = [&] {
+    std::string state = State("creating", child.pid());
+    GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", state));
+    return RunHostHooks(spec.hooks.create_runtime, "createRuntime", state);
+  };
+  GANTRY_RETURN_IF_ERROR(child.AwaitReady(handlers));
+  // Last, because a low limit of files or file sizes would hit the set-up itself.
+  GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), spec.process->rlimits));
+  GANTRY_RETURN_IF_ERROR(WritePidFile(options.pid_file, child.pid()));
+  pid = process->pid = child.pid();
+  process->console = child.TakeConsole();
+  GANTRY_ASSIGN_OR_RETURN(pidfd, OpenPidfd(pid));
+  int copy = fcntl(child.pidfd(), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return base::ErrnoStatus(errno, "copy a pidfd");
+  process->pidfd.Reset(copy);
+  init.emplace(std::move(child));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions& options,
+                                                             const Spec& spec,
+                                                             CreatedProcess* init) {
+  GANTRY_RETURN_IF_ERROR(CheckOptions(options, spec));
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->spec = spec;
+  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, DetectCgroups());
+  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, Cgroup::Make(system, spec.linux_.cgroups_path, options.ns,
+                                                     options.id, options.systemd_cgroup));
+  // From here on things exist that a failure has to take away again. A cgroup that somebody else
+  // lives in is not ours to remove.
+  GANTRY_RETURN_IF_ERROR(impl->cgroup->Create());
+  auto build = [&]() -> absl::Status {
+    GANTRY_RETURN_IF_ERROR(impl->cgroup->Apply(spec.linux_.resources, true));
+    GANTRY_ASSIGN_OR_RETURN(InitPlan plan, impl->Plan());
+    return impl->Spawn(plan, init);
+  };
+  absl::Status status = build();
+  if (!status.ok()) {
+    impl->cgroup->KillAll().IgnoreError();
+    absl::Status removed = impl->cgroup->Remove();
+    if (!removed.ok()) base::LogWarn("cgroup left behind", {{"error", removed.message()}});
+    return status;
+  }
+  return std::unique_ptr<Container>(new Container(std::move(impl)));
+}
+
+absl::Status Container::Start() {
+  if (impl_->stand != Stand::kCreated || !impl_->init) {
+    return absl::FailedPreconditionError("the container was already started");
+  }
+  impl_->stand = Stand::kRunning;
+  absl::Status status = impl_->init->Execute();
+  impl_->init->Detach();
+  impl_->init.reset();
+  GANTRY_RETURN_IF_ERROR(status);
+  const auto& hooks = impl_->spec.hooks.poststart;
+  if (hooks.empty()) return absl::OkStatus();
+  // The program runs already; the specification has such failures logged.
+  status = RunHostHooks(hooks, "poststart", StateJson("running"));
+  if (!status.ok()) base::LogWarn("poststart hook failed", {{"error", status.message()}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
+                                               const ExecOptions& options) {
+  if (impl_->stand == Stand::kDeleted || !SendSignal(impl_->pidfd.get(), 0).ok()) {
+    return absl::FailedPreconditionError("cannot exec in a stopped container");
+  }
+  GANTRY_ASSIGN_OR_RETURN(bool paused, impl_->cgroup->Frozen());
+  if (paused) return absl::FailedPreconditionError("cannot exec in a paused container");
+  NamespacePlan namespaces;
+  GANTRY_ASSIGN_OR_RETURN(namespaces.cgroups, impl_->cgroup->OpenJoins());
+  if (!impl_->options.no_new_keyring) {
+    namespaces.keyring = absl::StrCat("_ses.", impl_->options.id);
+  }
+  GANTRY_ASSIGN_OR_RETURN(ProcessPlan plan,
+                          PlanProcess(process, impl_->spec.linux_, options.io, options.preserve_fds,
+                                      impl_->options.seccomp_cache_dir));
+  int flags = ExecNamespaces(impl_->spec);
+  bool new_pid_namespace = impl_->spec.FindNamespace(CLONE_NEWPID) != nullptr;
+  int init = impl_->pidfd.get();
+  GANTRY_ASSIGN_OR_RETURN(
+      Spawned child, Spawned::Clone(0, new_pid_namespace ? init : -1,
+                                    [&](int s) { RunExec(s, namespaces, init, flags, plan); }));
+  GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), process));
+  GANTRY_RETURN_IF_ERROR(child.AwaitReady({}));
+  GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), process.rlimits));
+  GANTRY_RETURN_IF_ERROR(impl_->WritePidFile(options.pid_file, child.pid()));
+  GANTRY_RETURN_IF_ERROR(child.Execute());
+  child.Detach();
+  return CreatedProcess{child.pid(), child.TakePidfd(), child.TakeConsole()};
+}
+
+absl::Status Container::Kill(int signal, bool all) {
+  if (!all) return SendSignal(impl_->pidfd.get(), signal);
+  if (signal == SIGKILL) return impl_->cgroup->KillAll();
+  GANTRY_ASSIGN_OR_RETURN(std::vector<pid_t> pids, impl_->cgroup->Pids());
+  if (pids.empty()) return absl::NotFoundError("process already finished");
+  for (pid_t pid : pids) {
+    if (kill(pid, signal) != 0 && errno != ESRCH) {
+      return base::ErrnoStatus(errno, absl::StrCat("send signal ", signal, " to process ", pid));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<pid_t>> Container::Pids() const { return impl_->cgroup->Pids(); }
+absl::Status Container::Pause() { return impl_->cgroup->Freeze(true); }
+absl::Status Container::Resume() { return impl_->cgroup->Freeze(false); }
+absl::StatusOr<bool> Container::Paused() const { return impl_->cgroup->Frozen(); }
+absl::StatusOr<Metrics> Container::Stats() const { return impl_->cgroup->Stats(); }
+absl::StatusOr<std::unique_ptr<OomWatch>> Container::WatchOom() {
+  return impl_->cgroup->WatchOom();
+}
+absl::Status Container::Update(const Resources& resources) {
+  return impl_->cgroup->Apply(resources, false);
+}
+
+absl::Status Container::Delete() {
+  if (impl_->stand == Stand::kDeleted) return absl::OkStatus();
+  if (impl_->init) {
+    SendSignal(impl_->pidfd.get(), SIGKILL).IgnoreError();
+    impl_->init->Detach();
+    impl_->init.reset();
+  }
+  if (!impl_->cgroup->Remove().ok()) {
+    GANTRY_RETURN_IF_ERROR(impl_->cgroup->KillAll());
+    GANTRY_RETURN_IF_ERROR(impl_->cgroup->Remove());
+  }
+  impl_->stand = Stand::kDeleted;
+  const auto& hooks = impl_->spec.hooks.poststop;
+  if (hooks.empty()) return absl::OkStatus();
+  // All of them run, and what goes wrong is only worth a warning (runtime-spec, lifecycle).
+  for (const Hook& hook : hooks) {
+    absl::Status status = RunHostHooks({hook}, "poststop", StateJson("stopped"));
+    if (!status.ok()) base::LogWarn("poststop hook failed", {{"error", status.message()}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Container::DeleteLeftovers(const CreateOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  auto spec = LoadSpec(options.bundle);
+  if (spec.ok()) impl->spec = *std::move(spec);
+  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, DetectCgroups());
+  GANTRY_ASSIGN_OR_RETURN(
+      impl->cgroup, Cgroup::Make(system, impl->spec.linux_.cgroups_path, options.ns, options.id,
+                                 options.systemd_cgroup));
+  GANTRY_RETURN_IF_ERROR(impl->cgroup->KillAll());
+  Container container(std::move(impl));
+  return container.Delete();
+}
+
+}  // namespace gantry::oci

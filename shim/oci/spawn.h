@@ -1,0 +1,62 @@
+#ifndef GANTRY_SHIM_OCI_SPAWN_H_
+#define GANTRY_SHIM_OCI_SPAWN_H_
+
+#include <sys/types.h>
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "shim/oci/plan.h"
+#include "shim/oci/protocol.h"
+
+namespace gantry::oci {
+
+// A child that RunInit or RunExec prepares, seen from its parent. Until Detach() the object owns
+// the process: its destructor kills and reaps it.
+class Spawned {
+ public:
+  struct Handlers {
+    std::function<absl::Status()> maps;   // kNeedMaps
+    std::function<absl::Status()> hooks;  // kNeedHooks
+  };
+
+  // Forks with `clone_flags` (CLONE_NEW*); `join_pid` (-1: none) is a pid namespace or a pidfd with
+  // CLONE_NEWPID to be joined for the child; `body` runs in the child and must not return.
+  static absl::StatusOr<Spawned> Clone(int clone_flags, int join_pid,
+                                       const std::function<void(int sock)>& body);
+
+  Spawned(Spawned&&) = default;
+  Spawned& operator=(Spawned&&) = delete;
+  ~Spawned();
+
+  pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
+
+  // Talks to the child until it is ready. An error of the child ends it.
+  absl::Status AwaitReady(const Handlers& handlers);
+  // Lets a ready child execute its program; OK when execve succeeded. An error leaves the process
+  // to whoever reaps it.
+  absl::Status Execute();
+  // Gives the pieces away: no kill, no reaping here.
+  base::UniqueFd TakePidfd() { return std::move(pidfd_); }
+  base::UniqueFd TakeConsole() { return std::move(console_); }
+  void Detach() { detached_ = true; }
+
+ private:
+  Spawned(pid_t pid, base::UniqueFd pidfd, base::UniqueFd sock);
+  absl::StatusOr<bool> Receive(Report* report);  // false: the other end is gone
+  absl::Status Answer();
+
+  struct Owned;
+  pid_t pid_;
+  base::UniqueFd pidfd_;
+  base::UniqueFd sock_;
+  base::UniqueFd console_;
+  bool detached_ = false;
+};
+
+}  // namespace gantry::oci
+
+#endif  // GANTRY_SHIM_OCI_SPAWN_H_

@@ -32,6 +32,7 @@ class MemorySubject : public Subject {
 
   absl::Status Commit(const std::string& name, const std::string& key,
                       const Labels& labels) override {
+    if (name.empty()) return absl::InvalidArgumentError("no name");
     if (Find(name).ok()) return absl::AlreadyExistsError(name);
     GANTRY_ASSIGN_OR_RETURN(Record record, Find(key));
     if (record.info.kind != "active") return absl::FailedPreconditionError("not active");
@@ -114,6 +115,7 @@ class MemorySubject : public Subject {
 
   absl::StatusOr<Mounts> Create(const std::string& key, const std::string& parent,
                                 const Labels& labels, Kind kind) {
+    if (key.empty()) return absl::InvalidArgumentError("no key");
     Record record;
     absl::Time now = absl::Now();
     record.info = {key, parent, kind == Kind::kActive ? "active" : "view", now, now, labels};

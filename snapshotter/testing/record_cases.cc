@@ -110,6 +110,19 @@ void NamesAreUnique(Env& env) {
   EXPECT_EQ(left->kind, "active");
 }
 
+// containerd answers Unknown to the last two; any refusal will do.
+void EmptyNames(Env& env) {
+  Subject& s = env.subject;
+  EXPECT_FAILS(s.Stat(""), kNotFound);
+  EXPECT_CODE(s.Remove(""), kNotFound);
+  EXPECT_FALSE(s.Prepare("", "").ok());
+  ASSERT_TRUE(s.Prepare("a", "").ok());
+  EXPECT_FALSE(s.Commit("", "a").ok());
+  auto left = s.Stat("a");
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_EQ(left->kind, "active");
+}
+
 void ParentMustBeCommitted(Env& env) {
   Subject& s = env.subject;
   ASSERT_TRUE(s.Prepare("a", "").ok());
@@ -257,6 +270,7 @@ const std::vector<Case>& RecordCases() {
       {"MissingThings", MissingThings},
       {"CommitOfMissing", CommitOfMissing},
       {"NamesAreUnique", NamesAreUnique},
+      {"EmptyNames", EmptyNames},
       {"ParentMustBeCommitted", ParentMustBeCommitted},
       {"OnlyActiveCommits", OnlyActiveCommits},
       {"CommittedHasNoMounts", CommittedHasNoMounts},

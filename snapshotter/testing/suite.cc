@@ -52,7 +52,7 @@ class SuiteTest : public ::testing::Test {
   }
 
   const Case* const case_;
-  const Factory* const factory_;
+  const std::shared_ptr<const Factory> factory_;
   std::string top_;
   std::unique_ptr<Subject> subject_;
 };
@@ -60,7 +60,7 @@ class SuiteTest : public ::testing::Test {
 }  // namespace
 
 int RegisterSnapshotterSuite(const std::string& name, Factory factory) {
-  auto* shared = new Factory(std::move(factory));  // as long-lived as the tests
+  auto shared = std::make_shared<const Factory>(std::move(factory));
   int count = 0;
   for (const std::vector<Case>* cases : {&RecordCases(), &FileCases()}) {
     for (const Case& one : *cases) {

@@ -56,9 +56,8 @@ rocksdb::Options MakeOptions(const DbOptions& options) {
   rocksdb::Options rocks;
   rocks.create_if_missing = true;
   rocks.paranoid_checks = true;
+  // The only mode that never replays what lies behind a gap. (It rules out recycled log files.)
   rocks.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  // Re-using the log file keeps its blocks allocated, so a sync writes no file system metadata.
-  rocks.recycle_log_file_num = 1;
   rocks.write_buffer_size = options.write_buffer_bytes;
   rocks.max_write_buffer_number = 2;
   rocks.max_background_jobs = 1;
@@ -73,6 +72,7 @@ rocksdb::Options MakeOptions(const DbOptions& options) {
   rocks.stats_persist_period_sec = 0;
   rocks.avoid_unnecessary_blocking_io = true;
   rocks.arena_block_size = 64u << 10;
+  rocks.writable_file_max_buffer_size = 64u << 10;
 
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(options.block_cache_bytes, /*num_shard_bits=*/0);

@@ -117,8 +117,8 @@ struct CommitInfo {
 struct DbOptions {
   // Size of the memory table and of the block cache. Small: the metadata of a host is a few
   // megabytes, and memory is what gantryd saves.
-  size_t write_buffer_bytes = 2u << 20;
-  size_t block_cache_bytes = 1u << 20;
+  size_t write_buffer_bytes = 1u << 20;
+  size_t block_cache_bytes = 512u << 10;
 };
 
 // Thread-safe.

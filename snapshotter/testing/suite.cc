@@ -15,7 +15,8 @@ namespace {
 
 class SuiteTest : public ::testing::Test {
  public:
-  SuiteTest(const Case* test_case, const Factory* factory) : case_(test_case), factory_(factory) {}
+  SuiteTest(const Case* test_case, std::shared_ptr<const Factory> factory)
+      : case_(test_case), factory_(std::move(factory)) {}
 
  protected:
   void SetUp() override {

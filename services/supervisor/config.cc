@@ -36,6 +36,16 @@ class TableReader {
     }
   }
 
+  void Bool(absl::string_view key, bool* out) {
+    if (const toml::node* node = Take(key)) {
+      if (auto value = node->value_exact<bool>()) {
+        *out = *value;
+      } else {
+        Fail(key, *node, "true or false");
+      }
+    }
+  }
+
   template <typename Int>
   void Integer(absl::string_view key, Int* out) {
     if (const toml::node* node = Take(key)) {
@@ -189,7 +199,7 @@ void ReadRoot(TableReader& table, Config* config) {
   });
   table.Table("gantry", [config](TableReader& t) {
     t.String("shim", &config->shim_path);
-    t.Integer("shim_pool", &config->shim_pool);
+    t.Bool("shim_zygote", &config->shim_zygote);
     t.Table("runtimes", [config](TableReader& r) {
       r.EachString([config](absl::string_view name, std::string path) {
         config->runtimes[std::string(name)] = path;
@@ -302,8 +312,8 @@ std::string FormatConfig(const Config& c) {
     absl::StrAppend(&out, "\n[proxy_plugins.'", name,
                     "']\ntype = 'snapshot'\naddress = ", Quote(address), "\n");
   }
-  absl::StrAppend(&out, "\n[gantry]\nshim = ", Quote(c.shim_path), "\nshim_pool = ", c.shim_pool,
-                  "\n\n[gantry.runtimes]\n");
+  absl::StrAppend(&out, "\n[gantry]\nshim = ", Quote(c.shim_path),
+                  "\nshim_zygote = ", c.shim_zygote ? "true" : "false", "\n\n[gantry.runtimes]\n");
   for (const auto& [name, path] : c.runtimes)
     absl::StrAppend(&out, Quote(name), " = ", Quote(path), "\n");
   return out;

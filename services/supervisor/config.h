@@ -54,8 +54,8 @@ struct Config {
   std::map<std::string, std::string> runtimes;
   // The shim that is started for runtimes without an entry; empty: gantry-shim beside gantryd.
   std::string shim_path;
-  // Shims kept ready for the next container; 0: every container starts its own.
-  int shim_pool = 4;
+  // Whether gantry-shim is forked from a zygote (quick), or executed for each container.
+  bool shim_zygote = true;
 
   // Sentences about keys that were read and not used.
   std::vector<std::string> warnings;

@@ -45,6 +45,7 @@
 #include "services/tasks/shim_manager.h"
 #include "services/tasks/task_manager.h"
 #include "services/tasks/tasks_service.h"
+#include "services/tasks/zygote_launcher.h"
 #include "services/version/version_service.h"
 #include "snapshotter/driver.h"
 #include "snapshotter/registry.h"
@@ -136,13 +137,21 @@ class DaemonImpl final : public Daemon {
     options.runtimes.emplace("io.containerd.runc.v2", options.gantry_shim);
     options.debug = config_.log_level == "debug" || config_.log_level == "trace";
     GANTRY_ASSIGN_OR_RETURN(shims_, ShimManager::Create(options));
+    if (config_.shim_zygote && base::Exists(options.gantry_shim)) {
+      shims_->SetLauncher(options.gantry_shim,
+                          std::make_unique<ZygoteLauncher>(ZygoteLauncher::Options{
+                              .binary = options.gantry_shim,
+                              .grpc_address = options.grpc_address,
+                              .ttrpc_address = options.ttrpc_address,
+                              .socket_dir = absl::StrCat(config_.state, "/s"),
+                              .debug = options.debug}));
+    }
     tasks_ = TaskManager::Create(shims_.get(), events_.get(),
                                  [this](const std::string& ns, const std::string& id) {
                                    return containers_->Get(Context{.ns = ns}, id);
                                  },
                                  {});
-    sandbox_controller_ =
-        SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
+    sandbox_controller_ = SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
     introspection_ = std::make_unique<Introspection>(
         config_.root, BuiltinPlugins(config_.root, snapshots_->snapshotters()));
     // The door for events is open before shims are found again: they may have some waiting.

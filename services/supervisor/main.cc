@@ -92,7 +92,8 @@ int Serve(const Flags& flags) {
     return 1;
   }
   NotifySystemd("READY=1");
-  base::LogInfo("gantryd serves", {{"version", GantryVersion()}, {"address", config->grpc.address}});
+  base::LogInfo("gantryd serves",
+                {{"version", GantryVersion()}, {"address", config->grpc.address}});
   WaitForEnd(signals.get(), flags);
   NotifySystemd("STOPPING=1");
   daemon->reset();

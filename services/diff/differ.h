@@ -23,7 +23,7 @@ struct CompareOptions {
   std::string media_type;
   std::string ref;  // of the upload; empty: a random one
   std::map<std::string, std::string> labels;
-  // Clamps times of entries to at most this, and whiteouts get it.
+  // Clamps times of entries to at most this. Whiteouts always have 0, as since containerd 2.0.
   std::optional<absl::Time> source_date_epoch;
 };
 

@@ -80,6 +80,9 @@ void PrepareProcess(const ChildLink& link, const ProcessPlan& plan, char* progra
 // --- child_init.cc
 
 [[noreturn]] void RunInit(int sock, const InitPlan& plan);
+// As RunInit, for plans that join namespaces and have a user namespace: joins, then clones a
+// sibling (CLONE_PARENT) that goes on, reports kStagedPid and exits.
+[[noreturn]] void RunStaged(int sock, const InitPlan& plan);
 // A process beside init: NamespacePlan::joins holds a pidfd when `pidfd_flags` is not 0.
 [[noreturn]] void RunExec(int sock, const NamespacePlan& namespaces, int pidfd, int pidfd_flags,
                           const ProcessPlan& process);

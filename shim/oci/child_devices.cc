@@ -98,7 +98,7 @@ void BindConsole(const ChildLink& link, int root, int slave) {
   int made = openat(dev, "console", O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0666);
   if (made >= 0) close(made);
   // Beneath our own view of /dev and never through a link (CVE-2025-52565).
-  int target = OpenInRoot(dev, "console", O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+  int target = OpenInRoot(dev, "console", O_PATH, RESOLVE_NO_SYMLINKS);
   if (target < 0) link.Fail(Stage::kConsole, errno, "/dev/console");
   int tree = open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
   if (tree < 0 ||

@@ -1,15 +1,18 @@
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
+#include <linux/sched.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "shim/oci/child.h"
+
+extern "C" int setns(int fd, int nstype) noexcept;
 
 namespace gantry::oci {
 
@@ -60,12 +63,10 @@ void ChildLink::Fail(Stage stage, int error, const char* object, int value) cons
   _exit((stage == Stage::kExec || stage == Stage::kLookup) && missing ? 127 : 126);
 }
 
-void RunInit(int sock, const InitPlan& plan) {
-  ChildLink link(sock);
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+namespace {
+
+[[noreturn]] void RunJoined(ChildLink link, const InitPlan& plan) {
   umask(0);
-  JoinCgroups(link, plan.namespaces);
-  JoinNamespaces(link, plan.namespaces);
   SetupNamespaces(link, plan.namespaces);
   int terminal = -1;
   if (plan.rootfs.enabled) {
@@ -93,6 +94,40 @@ void RunInit(int sock, const InitPlan& plan) {
   link.AwaitContinue();
   RunHooks(link, plan.start_container, plan.created_prefix, plan.state_suffix);
   ExecuteProgram(link, plan.process, program);
+}
+
+}  // namespace
+
+void RunInit(int sock, const InitPlan& plan) {
+  ChildLink link(sock);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  JoinCgroups(link, plan.namespaces);
+  JoinNamespaces(link, plan.namespaces);
+  RunJoined(link, plan);
+}
+
+// What is joined belongs to whoever owns it now, and what is new must belong to the user namespace
+// that is joined or made: so the joining is done by a process that then clones the real one as its
+// sibling.
+void RunStaged(int sock, const InitPlan& plan) {
+  ChildLink link(sock);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  JoinCgroups(link, plan.namespaces);
+  JoinNamespaces(link, plan.namespaces);
+  int pidfd = -1;
+  clone_args args = {};
+  args.flags = static_cast<uint64_t>(static_cast<unsigned>(plan.namespaces.clone_flags)) |
+               CLONE_PIDFD | CLONE_PARENT;
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  long pid = syscall(SYS_clone3, &args, sizeof args);
+  if (pid < 0) link.Fail(Stage::kUnshare, errno, "the joined namespaces");
+  if (pid == 0) {
+    // Nothing of the container before the parent knows its process.
+    link.AwaitContinue();
+    RunJoined(link, plan);
+  }
+  link.Send(ReportKind::kStagedPid, 0, pidfd);
+  _exit(0);
 }
 
 void RunExec(int sock, const NamespacePlan& namespaces, int pidfd, int pidfd_flags,

@@ -134,9 +134,14 @@ absl::StatusOr<InitPlan> Container::Impl::Plan() {
 }
 
 absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* process) {
-  GANTRY_ASSIGN_OR_RETURN(
-      Spawned child, Spawned::Clone(plan.namespaces.clone_flags, plan.namespaces.join_pid.get(),
-                                    [&plan](int sock) { RunInit(sock, plan); }));
+  bool staged = plan.namespaces.staged;
+  GANTRY_ASSIGN_OR_RETURN(Spawned child,
+                          Spawned::Clone(staged ? 0 : plan.namespaces.clone_flags,
+                                         plan.namespaces.join_pid.get(), [&plan, staged](int sock) {
+                                           if (staged) RunStaged(sock, plan);
+                                           RunInit(sock, plan);
+                                         }));
+  if (staged) GANTRY_RETURN_IF_ERROR(child.AdoptSibling());
   GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), *spec.process));
   Spawned::Handlers handlers;
   handlers.maps = [&] { return WriteIdMaps(child.pid(), spec.linux_); };

@@ -86,7 +86,7 @@ TestBundle::TestBundle() : spec(DefaultSpec()) {
   WriteTestFile(rootfs() + "/etc/passwd",
                 "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
   options.id = id_;
-  options.ns = "gantry-oci-test";
+  options.ns = absl::StrCat("gantry-oci-test-", getpid());
   options.bundle = dir_;
 }
 
@@ -94,6 +94,10 @@ TestBundle::~TestBundle() {
   Delete();
   base::UnmountAll(rootfs()).IgnoreError();
   base::RemoveTree(dir_).IgnoreError();
+  auto controllers = base::ListDir("/sys/fs/cgroup");
+  for (const std::string& name : controllers.ok() ? *controllers : std::vector<std::string>()) {
+    rmdir(absl::StrCat("/sys/fs/cgroup/", name, "/", options.ns).c_str());
+  }
 }
 
 void TestBundle::Script(const std::string& script) {

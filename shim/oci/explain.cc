@@ -253,17 +253,13 @@ absl::Status ExplainReport(const Report& report, pid_t child) {
   if (report.stage == Stage::kLookup || report.stage == Stage::kExec) {
     return ExecStatus(report, child);
   }
-  std::string what = absl::StrCat(StageName(report.stage), " \"", report.object, "\"");
-  if (report.error > 10000 || report.stage == Stage::kHook) {
-    absl::Status coded = base::ErrnoStatus(StatusErrno(report.error), what);
-    return absl::Status(coded.code(),
-                        absl::StrCat(what, ": ", ErrorText(report.error, report.value)));
-  }
-  absl::Status status = base::ErrnoStatus(report.error, what);
+  absl::Status coded = base::ErrnoStatus(StatusErrno(report.error), "x");
+  std::string text = absl::StrCat(StageName(report.stage), " \"", report.object,
+                                  "\": ", ErrorText(report.error, report.value));
   if (report.stage == Stage::kMount && report.error == ENODEV) {
-    return base::Annotate(status, "the kernel does not know this file system type");
+    absl::StrAppend(&text, ": the kernel does not know this file system type");
   }
-  return status;
+  return absl::Status(coded.code(), text);
 }
 
 }  // namespace gantry::oci

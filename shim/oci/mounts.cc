@@ -163,22 +163,6 @@ absl::StatusOr<MountStep> PlanBind(const MountSpec& mount, const MountFlags& fla
   return step;
 }
 
-// cgroup2 in a container: its own view, or, where the kernel refuses another instance, a bind
-// mount of its directory.
-absl::Status PlanCgroup2(const MountSpec& mount, const MountFlags& flags, const Cgroup& cgroup,
-                         std::vector<MountStep>* steps) {
-  MountStep step;
-  step.destination = mount.destination;
-  step.type = step.source = "cgroup2";
-  step.flags = flags.set;
-  step.propagation = flags.propagation;
-  step.fall_back_to_tree = true;
-  GANTRY_ASSIGN_OR_RETURN(step.tree, CloneTree(cgroup.directory(), false));
-  GANTRY_RETURN_IF_ERROR(SetTreeFlags(step.tree.get(), flags, cgroup.directory()));
-  steps->push_back(std::move(step));
-  return absl::OkStatus();
-}
-
 MountStep PlanFileSystem(const MountSpec& mount, MountFlags flags) {
   MountStep step;
   step.destination = mount.destination;
@@ -221,11 +205,7 @@ absl::Status PlanMount(const MountSpec& mount, const Spec& spec, const std::stri
     return absl::OkStatus();
   }
   if (mount.type == "cgroup" || mount.type == "cgroup2") {
-    if (cgroup.version() == 2) return PlanCgroup2(mount, flags, cgroup, steps);
-    if (mount.type == "cgroup") {
-      const Namespace* ns = spec.FindNamespace(CLONE_NEWCGROUP);
-      return cgroup.PlanMounts(mount, ns != nullptr, steps);
-    }
+    return cgroup.PlanMounts(mount, spec.FindNamespace(CLONE_NEWCGROUP) != nullptr, steps);
   }
   if (mount.type.empty()) {
     return absl::InvalidArgumentError(

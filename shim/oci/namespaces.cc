@@ -106,6 +106,7 @@ absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
                    [&](const JoinPlan& a, const JoinPlan& b) { return rank(a) < rank(b); });
   plan.maps = (plan.clone_flags & CLONE_NEWUSER) != 0;
   plan.becomes_root = user != nullptr;
+  plan.staged = user != nullptr && (!plan.joins.empty() || plan.join_pid.valid());
   plan.new_network = (plan.clone_flags & CLONE_NEWNET) != 0;
   GANTRY_RETURN_IF_ERROR(PlanHostname(spec, &plan));
   for (const auto& [key, value] : spec.linux_.sysctl) {

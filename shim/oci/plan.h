@@ -95,6 +95,7 @@ struct NamespacePlan {
   base::UniqueFd join_pid;      // joined by whoever clones
   bool maps = false;            // a new user namespace: ask for maps
   bool becomes_root = false;    // any user namespace: take uid and gid 0 in it before all else
+  bool staged = false;          // RunStaged
   bool new_network = false;     // bring lo up
   std::string hostname;
   std::string domainname;

@@ -11,6 +11,8 @@
 
 #include <cerrno>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "shim/oci/explain.h"
@@ -119,6 +121,29 @@ absl::StatusOr<bool> Spawned::Receive(Report* report) {
 absl::Status Spawned::Answer() {
   if (send(sock_.get(), &kContinue, 1, MSG_NOSIGNAL) == 1) return absl::OkStatus();
   return base::ErrnoStatus(errno, "answer the container's process");
+}
+
+absl::Status Spawned::AdoptSibling() {
+  Report report;
+  GANTRY_ASSIGN_OR_RETURN(bool heard, Receive(&report));
+  if (!heard) return absl::UnknownError("the process that joins namespaces died");
+  if (report.kind != ReportKind::kStagedPid) return ExplainReport(report, pid_);
+  base::UniqueFd sibling = std::move(console_);
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  // The number that the sender saw may be one of another pid namespace; the kernel shows ours.
+  GANTRY_ASSIGN_OR_RETURN(std::string info,
+                          base::ReadFile(absl::StrCat("/proc/self/fdinfo/", sibling.get())));
+  size_t at = info.find("\nPid:");
+  pid_t pid = 0;
+  if (at == std::string::npos ||
+      !absl::SimpleAtoi(info.substr(at + 5, info.find('\n', at + 1) - at - 5), &pid) || pid <= 0) {
+    return absl::InternalError("the kernel does not tell the pid of a pidfd");
+  }
+  pid_ = pid;
+  pidfd_ = std::move(sibling);
+  return Answer();
 }
 
 absl::Status Spawned::AwaitReady(const Handlers& handlers) {

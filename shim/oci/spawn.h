@@ -34,6 +34,8 @@ class Spawned {
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
 
+  // After RunStaged: from now on this is the process that it cloned.
+  absl::Status AdoptSibling();
   // Talks to the child until it is ready. An error of the child ends it.
   absl::Status AwaitReady(const Handlers& handlers);
   // Lets a ready child execute its program; OK when execve succeeded. An error leaves the process
@@ -49,7 +51,6 @@ class Spawned {
   absl::StatusOr<bool> Receive(Report* report);  // false: the other end is gone
   absl::Status Answer();
 
-  struct Owned;
   pid_t pid_;
   base::UniqueFd pidfd_;
   base::UniqueFd sock_;

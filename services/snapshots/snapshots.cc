@@ -55,6 +55,15 @@ absl::Status CheckLabels(const SnapshotLabels& labels) {
   return absl::OkStatus();
 }
 
+// Those that decide what is kept.
+SnapshotLabels GcLabels(const SnapshotLabels& labels) {
+  SnapshotLabels out;
+  for (const auto& [key, value] : labels) {
+    if (absl::StartsWith(key, "containerd.io/gc.") && !value.empty()) out.emplace(key, value);
+  }
+  return out;
+}
+
 // Only these are for the snapshotter itself.
 SnapshotLabels Inherited(const SnapshotLabels& labels) {
   SnapshotLabels out;
@@ -266,10 +275,10 @@ absl::StatusOr<SnapshotInfo> Snapshots::Update(const Context& ctx, const std::st
     }
     if (fieldpaths.empty()) labels = info.labels;
     GANTRY_RETURN_IF_ERROR(CheckLabels(labels));
+    if (GcLabels(labels) != GcLabels(ToInfo(record).labels)) tx.MarkDirty();
     SetLabels(labels, record.mutable_info());
     base::SetTimestamp(record.mutable_info()->mutable_updated_at(), absl::Now());
     PutSnapshotRecord(tx, key, record);
-    tx.MarkDirty();  // it may have been a gc label
     return absl::OkStatus();
   };
   GANTRY_RETURN_IF_ERROR(db_->Update(Durability::kSync, change));
@@ -476,9 +485,10 @@ absl::Status Snapshots::Commit(const Context& ctx, const std::string& snapshotte
     GANTRY_ASSIGN_OR_RETURN(active, CheckCommit(view, to, from, options));
     return absl::OkStatus();
   }));
-  GANTRY_ASSIGN_OR_RETURN(Backend::Committed committed,
-                          backend->Commit(active.backend_id(), backend->NewId(ctx.ns, name),
-                                          Inherited(options.labels), options.usage));
+  GANTRY_ASSIGN_OR_RETURN(
+      Backend::Committed committed,
+      backend->Commit(active.backend_id(), backend->local() ? "" : backend->NewId(ctx.ns, name),
+                      Inherited(options.labels), options.usage));
   GANTRY_RETURN_IF_ERROR(db_->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
     GANTRY_ASSIGN_OR_RETURN(SnapshotRecord record, CheckCommit(tx, to, from, options));
     GANTRY_ASSIGN_OR_RETURN(SnapshotRecord before, GetSnapshotRecord(tx, from));

@@ -93,6 +93,11 @@ absl::Status StdioPump::Start() {
   return absl::OkStatus();
 }
 
+void StdioPump::EnableInput() {
+  input_enabled_ = true;
+  (void)!write(wake_.write.get(), "i", 1);
+}
+
 void StdioPump::Finish(absl::Duration grace) {
   if (!thread_.joinable()) return;
   grace_ms_ = absl::ToInt64Milliseconds(grace);
@@ -169,7 +174,8 @@ void StdioPump::Run() {
     if (finishing && !fifos_.out.valid() && !fifos_.err.valid()) return;
     pollfd fds[kCount];
     fds[kWake] = {wake_.read.get(), POLLIN, 0};
-    fds[kIn] = {input_open_ && pending_.empty() && !finishing ? options_.in : -1, POLLIN, 0};
+    bool read_input = input_enabled_ && input_open_ && pending_.empty() && !finishing;
+    fds[kIn] = {read_input ? options_.in : -1, POLLIN, 0};
     fds[kInFifo] = {pending_.empty() ? -1 : fifos_.in.get(), POLLOUT, 0};
     fds[kOut] = {fifos_.out.valid() ? fifos_.out.get() : -1, POLLIN, 0};
     fds[kErr] = {fifos_.err.valid() ? fifos_.err.get() : -1, POLLIN, 0};

@@ -72,6 +72,9 @@ class StdioPump {
   StdioPump& operator=(const StdioPump&) = delete;
 
   absl::Status Start();
+  // From now on our stdin is read. Call it when the shim has its end open: what is written to a
+  // fifo before is lost when we close it, and so is an early CloseIO.
+  void EnableInput();
   // Waits for the end of the outputs, but not longer than `grace` without any output; then stops.
   void Finish(absl::Duration grace);
   // Stops at once.
@@ -98,6 +101,7 @@ class StdioPump {
   std::atomic<int64_t> grace_ms_{0};
   std::string pending_;  // typed, not yet taken by the fifo
   size_t matched_ = 0;   // of detach_keys
+  std::atomic<bool> input_enabled_{false};
   bool input_open_ = false;
 };
 

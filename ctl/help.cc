@@ -19,7 +19,8 @@ const std::vector<Flag>& GlobalFlags() {
 const std::vector<Command>& Commands() {
   static const std::vector<Command>* const kCommands = [] {
     auto* all = new std::vector<Command>();
-    for (auto* part : {RunCommands, ImageCommands, SystemCommands}) {
+    for (auto* part :
+         {RunCommands, ContainerCommands, ImageCommands, ObjectCommands, SystemCommands}) {
       for (Command& command : part()) {
         command.flags.push_back({"help", 'h', FlagKind::kBool, "", "show this help"});
         all->push_back(std::move(command));
@@ -36,6 +37,7 @@ std::string Overview() {
       "Usage: gantryctl [-a SOCKET] [-n NAMESPACE] COMMAND [FLAGS] [ARGUMENTS]\n";
   absl::string_view group;
   for (const Command& command : Commands()) {
+    if (command.group[0] == '\0') continue;  // not for people
     if (group != command.group) {
       group = command.group;
       absl::StrAppend(&text, "\n", group, ":\n");

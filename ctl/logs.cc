@@ -45,8 +45,19 @@ bool OwnShim(const client::Connection& connection, const std::string& runtime) {
 
 std::string LogUri(const client::Connection& connection, const std::string& id,
                    const std::string& runtime) {
-  const char* scheme = OwnShim(connection, runtime) ? "json-file" : "file";
-  return absl::StrCat(scheme, "://", LogDir(), "/", connection.ns(), "/", id, "/output.log");
+  bool own = OwnShim(connection, runtime);
+  // Bounded, so that a chatty program cannot fill the disk.
+  return absl::StrCat(own ? "json-file" : "file", "://", LogDir(), "/", connection.ns(), "/", id,
+                      "/output.log", own ? "?max-size=64m&max-file=2" : "");
+}
+
+absl::StatusOr<std::string> LogPath(absl::string_view uri) {
+  std::string path = PathOf(uri);
+  if (path.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the output goes to ", uri, ", which gantryctl cannot read"));
+  }
+  return path;
 }
 
 absl::Status PrepareLog(absl::string_view uri) {

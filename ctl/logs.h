@@ -14,6 +14,8 @@ namespace gantry::ctl {
 // runs it, else "file://PATH", which every shim of containerd understands.
 std::string LogUri(const client::Connection& connection, const std::string& id,
                    const std::string& runtime);
+// The file behind such a URI; InvalidArgument for other schemes.
+absl::StatusOr<std::string> LogPath(absl::string_view uri);
 // Makes the directory.
 absl::Status PrepareLog(absl::string_view uri);
 // Removes the files behind a URI of ours.

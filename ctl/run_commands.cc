@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/ids.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "client/container.h"
 #include "ctl/command.h"
@@ -144,6 +145,15 @@ absl::StatusOr<SessionResult> RunAttached(const client::Connection& connection,
   return result;
 }
 
+// Somebody has to be there when a container in the background ends.
+absl::Status StartReaper(const client::Connection& connection, const std::string& id) {
+  base::SpawnOptions spawn;
+  spawn.argv = {"/proc/self/exe", "-a", connection.address(), "-n", connection.ns(), "reap", id};
+  spawn.new_process_group = true;
+  return base::Annotate(base::Process::Spawn(spawn).status(),
+                        "start the process that will remove the container (--rm)");
+}
+
 absl::StatusOr<int> Fail(const client::Connection& connection, const NewContainer& made,
                          const absl::Status& status) {
   // Best effort: the start's error is what the caller must hear.
@@ -161,6 +171,7 @@ absl::StatusOr<int> Run(const Invocation& call) {
   if (run.detach) {
     absl::Status status = StartDetached(call.connection, run, made);
     if (!status.ok()) return Fail(call.connection, made, status);
+    if (run.remove) GANTRY_RETURN_IF_ERROR(StartReaper(call.connection, made.record.id()));
     PrintOut(made.record.id() + "\n");
     return 0;
   }

@@ -43,6 +43,7 @@ class Session {
     // Before the start: the exit cannot be missed then.
     size_t call = wait_.Start<tasks::Tasks>(&tasks::Tasks::Stub::AsyncWait, request, &exit_);
     if (start) GANTRY_RETURN_IF_ERROR(start());
+    pump_.EnableInput();
     if (options_.terminal) Resize();
     bool can_detach = !options_.detach_keys.empty() && options_.interactive;
     while (!wait_.Poll(call, can_detach ? kDetachPoll : absl::InfiniteDuration())) {

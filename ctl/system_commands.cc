@@ -1,14 +1,19 @@
-// version, info, completion.
+// version, info, doctor, completion.
 
 #include <sys/utsname.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "base/status.h"
+#include "client/container.h"
+#include "client/image.h"
 #include "containerd/services/introspection/v1/introspection.grpc.pb.h"
 #include "containerd/services/version/v1/version.grpc.pb.h"
 #include "ctl/command.h"
+#include "ctl/doctor.h"
 #include "ctl/help.h"
 #include "ctl/output.h"
+#include "ctl/task_ops.h"
 
 namespace gantry::ctl {
 namespace {
@@ -30,6 +35,44 @@ absl::StatusOr<int> Version(const Invocation& call) {
   return 0;
 }
 
+absl::StatusOr<int> Info(const Invocation& call) {
+  version::VersionResponse daemon;
+  GANTRY_RETURN_IF_ERROR(
+      call.connection.Call<version::Version>(&version::Version::Stub::Version, Empty(), &daemon));
+  introspection::ServerResponse server;
+  GANTRY_RETURN_IF_ERROR(call.connection.Call<introspection::Introspection>(
+      &introspection::Introspection::Stub::Server, Empty(), &server));
+  GANTRY_ASSIGN_OR_RETURN(auto records, client::ListContainers(call.connection));
+  GANTRY_ASSIGN_OR_RETURN(auto list, ListTasks(call.connection));
+  utsname system = {};
+  uname(&system);
+  bool v2 = base::Exists("/sys/fs/cgroup/cgroup.controllers");
+  base::OrderedJson json = {{"client", GANTRY_VERSION},
+                            {"daemon", daemon.version()},
+                            {"revision", daemon.revision()},
+                            {"socket", call.connection.address()},
+                            {"uuid", server.uuid()},
+                            {"pid", server.pid()},
+                            {"namespace", call.connection.ns()},
+                            {"containers", records.size()},
+                            {"tasks", list.size()},
+                            {"kernel", system.release},
+                            {"architecture", client::MachineArchitecture()},
+                            {"cgroups", v2 ? "v2" : "v1"}};
+  GANTRY_ASSIGN_OR_RETURN(Format format, ListFormat(call.args));
+  if (format == Format::kJson) {
+    PrintOut(DumpOrdered(json) + "\n");
+    return 0;
+  }
+  for (const auto& [key, value] : json.items()) {
+    std::string name = key;
+    name.resize(14, ' ');
+    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    PrintOut(absl::StrCat(name, Printable(text), "\n"));
+  }
+  return 0;
+}
+
 absl::StatusOr<int> Completion(const Invocation& call) {
   GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, 1, "a shell: bash, zsh or fish"));
   GANTRY_ASSIGN_OR_RETURN(std::string script, CompletionScript(call.args.positional()[0]));
@@ -47,20 +90,30 @@ absl::Status CheckCount(const Invocation& call, size_t least, size_t most, const
 }
 
 std::vector<Command> SystemCommands() {
-  return {{"version",
-           "System",
-           "",
-           "Show the versions of gantryctl and of the daemon",
-           "gantryctl version",
-           {},
-           Version},
-          {"completion",
-           "System",
-           "bash|zsh|fish",
-           "Print a completion script for a shell",
-           "gantryctl completion bash > /etc/bash_completion.d/gantryctl",
-           {},
-           Completion}};
+  return {
+      {"version",
+       "System",
+       "",
+       "Show the versions of gantryctl and of the daemon",
+       "gantryctl version",
+       {},
+       Version},
+      {"info", "System", "[FLAGS]", "Show facts about the daemon and the machine",
+       "gantryctl info --format json", ListFlags(), Info},
+      {"doctor",
+       "System",
+       "[FLAGS]",
+       "Find what keeps containers from running, and say what to do",
+       "gantryctl doctor",
+       {{"root", '\0', FlagKind::kString, "DIR", "the daemon's --root (default /var/lib/gantry)"}},
+       Doctor},
+      {"completion",
+       "System",
+       "bash|zsh|fish",
+       "Print a completion script for a shell",
+       "gantryctl completion bash > /etc/bash_completion.d/gantryctl",
+       {},
+       Completion}};
 }
 
 }  // namespace gantry::ctl

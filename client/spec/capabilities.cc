@@ -4,9 +4,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
-#include "base/ids.h"
 
 namespace gantry::client {
 namespace {
@@ -70,19 +72,28 @@ absl::StatusOr<std::string> Canonical(absl::string_view name) {
   return absl::StrCat("CAP_", upper);
 }
 
+// All ones without /proc: the engine drops what the kernel lacks.
+uint64_t BoundingSet() {
+  auto status = base::ReadFile("/proc/self/status", 64u << 10);
+  uint64_t mask = 0;
+  if (!status.ok()) return ~mask;
+  for (absl::string_view line : absl::StrSplit(*status, '\n')) {
+    if (!absl::ConsumePrefix(&line, "CapBnd:")) continue;
+    if (absl::SimpleHexAtoi(absl::StripAsciiWhitespace(line), &mask)) return mask;
+  }
+  return ~uint64_t{0};
+}
+
 bool IsAll(absl::string_view name) { return absl::EqualsIgnoreCase(name, "ALL"); }
 
 }  // namespace
 
 std::vector<std::string> AllCapabilities() {
-  size_t count = std::size(kNames);
-  // Without /proc: every one we know; the engine drops what the kernel lacks.
-  if (auto last = base::ReadFile("/proc/sys/kernel/cap_last_cap", 64); last.ok()) {
-    auto number = base::ParseDecimal(absl::StripAsciiWhitespace(*last), 63);
-    if (number.ok()) count = std::min<size_t>(count, *number + 1);
-  }
+  uint64_t mask = BoundingSet();
   std::vector<std::string> names;
-  for (size_t i = 0; i < count; ++i) names.push_back(absl::StrCat("CAP_", kNames[i]));
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    if ((mask >> i & 1) != 0) names.push_back(absl::StrCat("CAP_", kNames[i]));
+  }
   return names;
 }
 

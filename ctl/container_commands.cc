@@ -1,0 +1,284 @@
+// ps, inspect, kill, stop, rm, pause, resume.
+
+#include "ctl/container_commands.h"
+
+#include <algorithm>
+#include <csignal>
+#include <functional>
+#include <map>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "ctl/logs.h"
+#include "ctl/output.h"
+#include "ctl/session.h"
+#include "ctl/task_ops.h"
+
+namespace gantry::ctl {
+namespace {
+
+namespace tasks = containerd::services::tasks::v1;
+using client::ContainerRecord;
+
+constexpr size_t kCommandWidth = 40;
+
+std::string CommandOf(const ContainerRecord& record) {
+  auto spec = client::ContainerSpec(record);
+  if (!spec.ok()) return "";
+  std::vector<std::string> words;
+  for (const base::Json& word : base::JsonAt(base::JsonAt(*spec, "process"), "args")) {
+    if (word.is_string()) words.push_back(word.get<std::string>());
+  }
+  return absl::StrJoin(words, " ");
+}
+
+// Does `action` for each container named; all are tried, the first error is the command's.
+absl::StatusOr<int> ForEach(const Invocation& call, const char* what,
+                            const std::function<absl::Status(const ContainerRecord&)>& action) {
+  GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, SIZE_MAX, what));
+  int code = 0;
+  for (const std::string& typed : call.args.positional()) {
+    auto record = client::FindContainer(call.connection, typed);
+    absl::Status status = record.ok() ? action(*record) : record.status();
+    if (status.ok()) {
+      PrintOut(typed + "\n");
+    } else {
+      PrintError(status);
+      code = kExitFailure;
+    }
+  }
+  return code;
+}
+
+base::OrderedJson SummaryJson(const ContainerRecord& record, const TaskProcess* task) {
+  base::OrderedJson labels = base::OrderedJson::object();
+  for (const auto& [key, value] : record.labels()) labels[key] = value;
+  return {{"id", record.id()},
+          {"name", client::ContainerName(record)},
+          {"image", record.image()},
+          {"command", CommandOf(record)},
+          {"status", TaskState(task)},
+          {"pid", task == nullptr ? 0 : task->pid()},
+          {"createdAt", base::FormatRfc3339(base::GetTimestamp(record.created_at()))},
+          {"runtime", record.runtime().name()},
+          {"labels", labels}};
+}
+
+bool IsAlive(const TaskProcess* task) {
+  return task != nullptr && task->status() != containerd::v1::types::STOPPED;
+}
+
+absl::StatusOr<int> Ps(const Invocation& call) {
+  GANTRY_RETURN_IF_ERROR(CheckCount(call, 0, 0, "none"));
+  GANTRY_ASSIGN_OR_RETURN(Format format, ListFormat(call.args));
+  GANTRY_ASSIGN_OR_RETURN(auto records, client::ListContainers(call.connection));
+  GANTRY_ASSIGN_OR_RETURN(auto list, ListTasks(call.connection));
+  // The API calls a task's container either; containerd fills in `id`.
+  std::map<std::string, TaskProcess> by_id;
+  for (TaskProcess& task : list) {
+    std::string id = task.container_id().empty() ? task.id() : task.container_id();
+    by_id[id] = std::move(task);
+  }
+  std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
+    return base::GetTimestamp(a.created_at()) > base::GetTimestamp(b.created_at());
+  });
+  Listing listing;
+  listing.header = {"ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PID", "CREATED"};
+  for (const ContainerRecord& record : records) {
+    auto found = by_id.find(record.id());
+    const TaskProcess* task = found == by_id.end() ? nullptr : &found->second;
+    if (!IsAlive(task) && !call.args.Bool("all")) continue;
+    std::string command = Printable(CommandOf(record));
+    if (command.size() > kCommandWidth) command = command.substr(0, kCommandWidth - 3) + "...";
+    std::string name = client::ContainerName(record);
+    absl::Duration age = absl::Now() - base::GetTimestamp(record.created_at());
+    listing.rows.push_back({ShortId(record.id()), name.empty() ? "-" : Printable(name),
+                            Printable(record.image()), command, TaskState(task),
+                            task == nullptr ? "-" : absl::StrCat(task->pid()), FormatAge(age)});
+    listing.ids.push_back(call.args.Bool("no-trunc") ? record.id() : ShortId(record.id()));
+    listing.json.push_back(SummaryJson(record, task));
+  }
+  PrintListing(listing, format);
+  return 0;
+}
+
+absl::StatusOr<int> Inspect(const Invocation& call) {
+  GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, SIZE_MAX, "the container to look at"));
+  base::OrderedJson all = base::OrderedJson::array();
+  for (const std::string& typed : call.args.positional()) {
+    GANTRY_ASSIGN_OR_RETURN(ContainerRecord record, client::FindContainer(call.connection, typed));
+    auto task = GetTask(call.connection, record.id());
+    if (!task.ok() && !absl::IsNotFound(task.status())) return task.status();
+    base::OrderedJson json = SummaryJson(record, task.ok() ? &*task : nullptr);
+    json["snapshotter"] = record.snapshotter();
+    json["snapshotKey"] = record.snapshot_key();
+    if (task.ok()) {
+      json["task"] = {{"pid", task->pid()},
+                      {"status", TaskState(&*task)},
+                      {"exitStatus", task->exit_status()},
+                      {"terminal", task->terminal()},
+                      {"stdin", task->stdin()},
+                      {"stdout", task->stdout()},
+                      {"stderr", task->stderr()}};
+      if (task->has_exited_at()) {
+        json["task"]["exitedAt"] = base::FormatRfc3339(base::GetTimestamp(task->exited_at()));
+      }
+    }
+    auto spec = base::OrderedJson::parse(record.spec().value(), nullptr, false);
+    json["spec"] = spec.is_discarded() ? base::OrderedJson() : spec;
+    all.push_back(std::move(json));
+  }
+  PrintOut(DumpOrdered(all) + "\n");
+  return 0;
+}
+
+absl::StatusOr<int> Kill(const Invocation& call) {
+  GANTRY_ASSIGN_OR_RETURN(uint32_t signal, ParseSignal(call.args.String("signal", "KILL")));
+  return ForEach(call, "the container to signal", [&](const ContainerRecord& record) {
+    return KillTask(call.connection, record.id(), signal, call.args.Bool("all"));
+  });
+}
+
+absl::Status StopOne(const client::Connection& connection, const ContainerRecord& record,
+                     absl::Duration patience, const std::string& wanted) {
+  auto task = GetTask(connection, record.id());
+  if (absl::IsNotFound(task.status())) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(task.status());
+  if (!IsAlive(&*task)) return absl::OkStatus();
+  auto label = record.labels().find("gantry/stop-signal");
+  std::string name = !wanted.empty()                  ? wanted
+                     : label != record.labels().end() ? label->second
+                                                      : "TERM";
+  GANTRY_ASSIGN_OR_RETURN(uint32_t signal, ParseSignal(name));
+  int code = 0;
+  absl::Status status = KillTask(connection, record.id(), signal);
+  if (absl::IsNotFound(status)) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(status);
+  GANTRY_ASSIGN_OR_RETURN(bool ended, WaitTask(connection, record.id(), patience, &code));
+  if (ended) return absl::OkStatus();
+  status = KillTask(connection, record.id(), SIGKILL, true);
+  if (!status.ok() && !absl::IsNotFound(status)) return status;
+  GANTRY_ASSIGN_OR_RETURN(ended, WaitTask(connection, record.id(), absl::Seconds(30), &code));
+  if (ended) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat(
+      "container ", ShortId(record.id()),
+      " did not end within 30 s of SIGKILL; a process of it hangs in the kernel (see dmesg)"));
+}
+
+absl::StatusOr<int> Stop(const Invocation& call) {
+  int seconds = 10;
+  if (!absl::SimpleAtoi(call.args.String("time", "10"), &seconds) || seconds < 0) {
+    return absl::InvalidArgumentError("--time is a number of seconds");
+  }
+  return ForEach(call, "the container to stop", [&](const ContainerRecord& record) {
+    return StopOne(call.connection, record, absl::Seconds(seconds), call.args.String("signal"));
+  });
+}
+
+absl::StatusOr<int> Rm(const Invocation& call) {
+  return ForEach(call, "the container to remove", [&](const ContainerRecord& record) {
+    return RemoveContainer(call.connection, record, call.args.Bool("force"));
+  });
+}
+
+absl::StatusOr<int> Pause(const Invocation& call) {
+  return ForEach(call, "the container to pause", [&](const ContainerRecord& record) {
+    tasks::PauseTaskRequest request;
+    request.set_container_id(record.id());
+    google::protobuf::Empty nothing;
+    return call.connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Pause, request, &nothing);
+  });
+}
+
+absl::StatusOr<int> Resume(const Invocation& call) {
+  return ForEach(call, "the container to resume", [&](const ContainerRecord& record) {
+    tasks::ResumeTaskRequest request;
+    request.set_container_id(record.id());
+    google::protobuf::Empty nothing;
+    return call.connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Resume, request, &nothing);
+  });
+}
+
+}  // namespace
+
+absl::Status RemoveContainer(const client::Connection& connection, const ContainerRecord& record,
+                             bool force) {
+  auto task = GetTask(connection, record.id());
+  if (!task.ok() && !absl::IsNotFound(task.status())) return task.status();
+  if (task.ok()) {
+    if (IsAlive(&*task) && !force) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("container ", ShortId(record.id()), " is ", TaskState(&*task),
+                       "; stop it first (gantryctl stop), or use rm --force"));
+    }
+    if (IsAlive(&*task)) {
+      absl::Status killed = KillTask(connection, record.id(), SIGKILL, true);
+      if (!killed.ok() && !absl::IsNotFound(killed)) return killed;
+      int code = 0;
+      GANTRY_RETURN_IF_ERROR(WaitTask(connection, record.id(), absl::Seconds(30), &code).status());
+    }
+    absl::Status deleted = DeleteTask(connection, record.id()).status();
+    if (!deleted.ok() && !absl::IsNotFound(deleted)) return deleted;
+    RemoveFifos(task->stdout());
+  }
+  GANTRY_RETURN_IF_ERROR(client::DeleteContainer(connection, record));
+  auto log = record.labels().find(client::kLogLabel);
+  if (log != record.labels().end()) RemoveLog(log->second);
+  return absl::OkStatus();
+}
+
+std::vector<Command> ContainerCommands() {
+  constexpr FlagKind kBool = FlagKind::kBool;
+  constexpr FlagKind kString = FlagKind::kString;
+  std::vector<Command> commands = ProcessCommands();
+  std::vector<Command> own = {
+      {"ps", "Containers", "[FLAGS]", "List containers",
+       "gantryctl ps -a\ngantryctl rm $(gantryctl "
+       "ps -a -q)",
+       ListFlags({{"all", 'a', kBool, "", "also those that do not run"},
+                  {"no-trunc", '\0', kBool, "", "whole ids"}}),
+       Ps},
+      {"inspect",
+       "Containers",
+       "CONTAINER...",
+       "Show everything about a container, as JSON",
+       "gantryctl inspect web",
+       {},
+       Inspect},
+      {"kill",
+       "Containers",
+       "[FLAGS] CONTAINER...",
+       "Send a signal",
+       "gantryctl kill -s HUP web",
+       {{"signal", 's', kString, "SIGNAL", "default KILL"},
+        {"all", 'a', kBool, "", "to all of its processes"}},
+       Kill},
+      {"stop",
+       "Containers",
+       "[FLAGS] CONTAINER...",
+       "Ask a container to end, then make it end",
+       "gantryctl stop -t 30 web",
+       {{"time", 't', kString, "SECONDS", "patience before SIGKILL (default 10)"},
+        {"signal", 's', kString, "SIGNAL", "default the image's, or TERM"}},
+       Stop},
+      {"rm",
+       "Containers",
+       "[FLAGS] CONTAINER...",
+       "Remove containers",
+       "gantryctl rm -f web",
+       {{"force", 'f', kBool, "", "kill it first when it runs"}},
+       Rm},
+      {"pause", "Containers", "CONTAINER...", "Freeze all processes", "", {}, Pause},
+      {"resume", "Containers", "CONTAINER...", "Let them go on", "", {}, Resume}};
+  commands.insert(commands.end(), own.begin(), own.end());
+  for (auto part : {LogCommands(), StatsCommands()}) {
+    commands.insert(commands.end(), part.begin(), part.end());
+  }
+  return commands;
+}
+
+}  // namespace gantry::ctl

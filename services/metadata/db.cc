@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <set>
+#include <shared_mutex>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
@@ -50,6 +51,13 @@ absl::Status OpenError(const rocksdb::Status& status, const std::string& path) {
                      "an empty one; running containers are then no longer known"));
   }
   return FromRocks(status, absl::StrCat("open metadata database ", path));
+}
+
+// It could not be opened again after a failure.
+absl::Status Closed(const std::string& path) {
+  return absl::UnavailableError(absl::StrCat("metadata database ", path,
+                                             " is closed since a write failed: see the log, free "
+                                             "or repair the disk of --root"));
 }
 
 rocksdb::Options MakeOptions(const DbOptions& options) {
@@ -218,8 +226,12 @@ void Tx::AddEvent(absl::string_view ns, absl::string_view topic,
 // Lock order: update_mu before state_mu. update_mu is held while one updater computes and its batch
 // goes into the log buffer and the memory table; state_mu only for a few assignments.
 struct Db::Impl {
-  std::unique_ptr<rocksdb::DB> rocks;
   std::string path;
+  DbOptions options;
+  // Shared while `rocks` is used; exclusive, which is only tried and never waited for, while it is
+  // replaced after a failure, when alone it can be null. So an Update() within a View() is fine.
+  std::shared_mutex rocks_mu;
+  std::unique_ptr<rocksdb::DB> rocks;
 
   absl::Mutex update_mu;
   uint64_t last_event ABSL_GUARDED_BY(update_mu) = 0;
@@ -229,7 +241,8 @@ struct Db::Impl {
   uint64_t committed ABSL_GUARDED_BY(state_mu) = 0;  // number of commits in the log
   uint64_t synced ABSL_GUARDED_BY(state_mu) = 0;     // … of which so many are on disk
   bool syncing ABSL_GUARDED_BY(state_mu) = false;
-  absl::Status broken ABSL_GUARDED_BY(state_mu);  // the first write failure; final
+  absl::Status broken ABSL_GUARDED_BY(state_mu);  // the first write failure, until Recover()
+  absl::Time next_recovery ABSL_GUARDED_BY(state_mu) = absl::InfinitePast();
   uint64_t published_last_event ABSL_GUARDED_BY(state_mu) = 0;
   std::vector<Journal*> journals ABSL_GUARDED_BY(state_mu);
 
@@ -242,11 +255,58 @@ struct Db::Impl {
   bool delivering ABSL_GUARDED_BY(state_mu) = false;
   std::vector<std::function<void(const CommitInfo&)>> listeners;
 
+  absl::Status OpenRocks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(update_mu);
+  absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(update_mu);
   absl::StatusOr<uint64_t> Commit(BatchTx* tx, Durability durability)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(update_mu);
   absl::Status Sync(uint64_t commit) ABSL_LOCKS_EXCLUDED(state_mu);
   void Deliver() ABSL_LOCKS_EXCLUDED(state_mu);
 };
+
+absl::Status Db::Impl::OpenRocks() {
+  rocksdb::DB* opened = nullptr;
+  rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options), path, &opened);
+  if (!status.ok()) return OpenError(status, path);
+  rocks.reset(opened);
+  std::string last;
+  status = rocks->Get({}, LastEventKey(), &last);
+  if (status.IsNotFound()) return absl::OkStatus();
+  if (!status.ok()) return OpenError(status, path);
+  GANTRY_ASSIGN_OR_RETURN(last_event, ParseEventKeyNumber(last));
+  absl::MutexLock lock(&state_mu);
+  published_last_event = last_event;
+  return absl::OkStatus();
+}
+
+// OK at once while nothing is broken. Otherwise opens the database anew: RocksDB then writes what
+// the log holds to a table on the disk and begins another log.
+absl::Status Db::Impl::Recover() {
+  absl::Status failure;
+  {
+    absl::MutexLock lock(&state_mu);
+    if (broken.ok()) return absl::OkStatus();
+    failure = base::Annotate(broken,
+                             "metadata database takes no changes since a write failed (free or "
+                             "repair the disk of --root)");
+    if (absl::Now() < next_recovery) return failure;
+    next_recovery = absl::Now() + absl::Seconds(1);
+  }
+  if (!rocks_mu.try_lock()) return failure;  // somebody reads
+  rocks.reset();
+  absl::Status opened = OpenRocks();
+  rocks_mu.unlock();
+  if (!opened.ok()) {
+    base::LogWarn("the metadata database still takes no changes",
+                  {{"path", path}, {"error", opened.ToString()}});
+    return failure;
+  }
+  base::LogInfo("the metadata database takes changes again", {{"path", path}});
+  absl::MutexLock lock(&state_mu);
+  broken = absl::OkStatus();
+  synced = committed;
+  synced_cv.SignalAll();
+  return absl::OkStatus();
+}
 
 absl::StatusOr<uint64_t> Db::Impl::Commit(BatchTx* tx, Durability durability) {
   uint64_t event = last_event;
@@ -285,7 +345,11 @@ absl::Status Db::Impl::Sync(uint64_t commit) {
     syncing = true;
     uint64_t target = committed;
     state_mu.Unlock();
-    absl::Status status = FromRocks(rocks->SyncWAL(), "sync metadata");
+    absl::Status status;
+    {
+      std::shared_lock<std::shared_mutex> use(rocks_mu);
+      status = FromRocks(rocks->SyncWAL(), "sync metadata");
+    }
     state_mu.Lock();
     syncing = false;
     if (status.ok()) {
@@ -317,6 +381,7 @@ void Db::Impl::Deliver() {
 Db::Db(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Db::~Db() {
+  if (impl_->rocks == nullptr) return;
   rocksdb::Status flushed = impl_->rocks->Flush(rocksdb::FlushOptions());
   rocksdb::Status closed = impl_->rocks->Close();
   for (const rocksdb::Status& status : {flushed, closed}) {
@@ -332,25 +397,17 @@ absl::StatusOr<std::unique_ptr<Db>> Db::Open(const std::string& path, DbOptions 
   GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(path, 0700));
   auto impl = std::make_unique<Impl>();
   impl->path = path;
-  rocksdb::DB* rocks = nullptr;
-  rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options), path, &rocks);
-  if (!status.ok()) return OpenError(status, path);
-  impl->rocks.reset(rocks);
-
-  std::string last;
-  status = rocks->Get({}, LastEventKey(), &last);
-  if (!status.ok() && !status.IsNotFound()) return OpenError(status, path);
-  if (status.ok()) {
-    GANTRY_ASSIGN_OR_RETURN(uint64_t number, ParseEventKeyNumber(last));
+  impl->options = options;
+  {
     absl::MutexLock update(&impl->update_mu);
-    absl::MutexLock state(&impl->state_mu);
-    impl->last_event = number;
-    impl->published_last_event = number;
+    GANTRY_RETURN_IF_ERROR(impl->OpenRocks());
   }
   return std::unique_ptr<Db>(new Db(std::move(impl)));
 }
 
 absl::Status Db::View(absl::FunctionRef<absl::Status(const ReadView&)> fn) const {
+  std::shared_lock<std::shared_mutex> use(impl_->rocks_mu);
+  if (impl_->rocks == nullptr) return Closed(impl_->path);
   SnapshotView view(impl_->rocks.get());
   return fn(view);
 }
@@ -359,14 +416,9 @@ absl::Status Db::Update(Durability durability, absl::FunctionRef<absl::Status(Tx
   absl::StatusOr<uint64_t> commit;
   {
     absl::MutexLock lock(&impl_->update_mu);
-    {
-      absl::MutexLock state(&impl_->state_mu);
-      if (!impl_->broken.ok()) {
-        return base::Annotate(impl_->broken,
-                              "metadata database takes no changes since a write failed (free or "
-                              "repair the disk, then restart gantryd)");
-      }
-    }
+    GANTRY_RETURN_IF_ERROR(impl_->Recover());
+    std::shared_lock<std::shared_mutex> use(impl_->rocks_mu);
+    if (impl_->rocks == nullptr) return Closed(impl_->path);
     BatchTx tx(impl_->rocks.get());
     GANTRY_RETURN_IF_ERROR(fn(tx));
     if (tx.empty()) return absl::OkStatus();

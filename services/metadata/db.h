@@ -141,8 +141,11 @@ class Db {
   // Calls `fn` while no other updater runs, then writes all of its changes at once, or none if it
   // fails. `fn` must only compute: no disk, no RPC, no lock that is held elsewhere during an
   // Update. With kSync returns after the change is on the disk; commits of several threads share
-  // one fsync, and none waits for another's `fn`. Returns what `fn` returns, or Internal/DataLoss
-  // when writing failed: then the database takes no more changes until it is opened again.
+  // one fsync, and none waits for another's `fn`. Returns what `fn` returns, or when writing failed
+  // ResourceExhausted (disk full), DataLoss or Internal. After such a failure every Update() first
+  // tries to bring the database back (once a second at most) and fails with the same code until
+  // that works, for example when there is room on the disk again; reading goes on. A change whose
+  // fsync failed was made all the same.
   absl::Status Update(Durability durability, absl::FunctionRef<absl::Status(Tx&)> fn);
 
   // `listener` is called for each later transaction that has events or is dirty, in the order of

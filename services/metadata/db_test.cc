@@ -1,5 +1,7 @@
 #include "services/metadata/db.h"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -268,6 +270,48 @@ TEST_F(DbTest, ManyThreadsCommitSeriallyAndEventsStayInOrder) {
   EXPECT_EQ(Read("n"), absl::StrCat(kThreads * kEach));
   ASSERT_EQ(seen.size(), static_cast<size_t>(kThreads * kEach));
   for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], i + 1);
+}
+
+// A child commits and reports each number once its Update() has returned; whatever was reported
+// before it was killed must be there, and nothing with a gap.
+TEST_F(DbTest, ReportedCommitsSurviveKill) {
+  Close();
+  for (int round = 0; round < 5; ++round) {
+    int fds[2];
+    ASSERT_EQ(pipe(fds), 0);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      absl::StatusOr<std::unique_ptr<Db>> db = Db::Open(path());
+      if (!db.ok()) _exit(1);
+      for (uint32_t i = 0;; ++i) {
+        absl::Status status =
+            (*db)->Update(i % 2 == 0 ? Durability::kSync : Durability::kNone, [&](Tx& tx) {
+              tx.Put(absl::StrCat("r", round, "-", i), "1");
+              return absl::OkStatus();
+            });
+        if (!status.ok() || write(fds[1], &i, sizeof i) != sizeof i) _exit(1);
+      }
+    }
+    close(fds[1]);
+    uint32_t last = 0;
+    const uint32_t until = 20 + 37 * round;
+    while (last < until && read(fds[0], &last, sizeof last) == sizeof last) {
+    }
+    kill(child, SIGKILL);
+    while (read(fds[0], &last, sizeof last) == sizeof last) {
+    }
+    close(fds[0]);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the child failed by itself";
+    Open();
+    for (uint32_t i = 0; i <= last; ++i) {
+      EXPECT_EQ(Read(absl::StrCat("r", round, "-", i)), "1") << i << " of " << last;
+    }
+    EXPECT_EQ(Read(absl::StrCat("r", round, "-", last + 2)), "(none)");
+    Close();
+  }
 }
 
 TEST_F(DbTest, JournalListsWhatChanged) {

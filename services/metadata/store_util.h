@@ -27,7 +27,8 @@ absl::Status InvalidArgument(absl::string_view message);
 // Filters of a list request. containerd wraps their error twice, which is seen on the wire.
 absl::StatusOr<Filter> ParseListFilters(const std::vector<std::string>& filters);
 
-// OK, or why `text` is no digest, in the words of containerd's digest library, without a code's text.
+// OK, or why `text` is no digest, in the words of containerd's digest library, without a code's
+// text.
 absl::Status CheckDigest(absl::string_view text);
 
 // containerd stores no label or annotation with an empty value.

@@ -1,6 +1,7 @@
 #include "shim/serve.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -66,7 +67,10 @@ class Shim {
 
   absl::Status Run() {
     GANTRY_RETURN_IF_ERROR(WatchSignals());
-    auto handler = [this](std::shared_ptr<base::ttrpc::Call> call) { service_.Handle(call); };
+    auto handler = [this](std::shared_ptr<base::ttrpc::Call> call) {
+      service_.Handle(call);
+      TrimLater();
+    };
     server_.Register("containerd.task.v2.Task", handler);
     server_.Register("containerd.task.v3.Task", handler);
     GANTRY_RETURN_IF_ERROR(server_.Listen(std::move(options_.listener)));
@@ -101,6 +105,15 @@ class Shim {
     }
   }
 
+  // What parsing a specification took goes back to the system.
+  void TrimLater() {
+    if (std::exchange(trim_due_, true)) return;
+    loop_.After(absl::Seconds(1), [this] {
+      trim_due_ = false;
+      malloc_trim(0);
+    });
+  }
+
   void WatchUse() {
     loop_.After(kUnusedLimit, [this] {
       if (service_.containers() > 0) return WatchUseLater();
@@ -133,6 +146,7 @@ class Shim {
   base::ttrpc::Server server_;
   base::UniqueFd signals_;
   bool ending_ = false;
+  bool trim_due_ = false;
 };
 
 }  // namespace

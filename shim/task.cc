@@ -1,12 +1,16 @@
 #include "shim/task.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -42,6 +46,27 @@ absl::Status RuntimeError(const absl::Status& status, absl::string_view what) {
 
 absl::Status AlreadyFinished() {
   return absl::NotFoundError("process already finished: not found");
+}
+
+// Unmounts `rootfs` without waiting for the file system beneath: the last reference to an overlay
+// writes back all of its upper file system (5 to 20 ms where 0.1 ms would do). The name is free
+// when this returns; a child drops that reference.
+absl::Status DetachRootfs(const std::string& rootfs) {
+  absl::StatusOr<base::UniqueFd> reference = base::Open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  GANTRY_RETURN_IF_ERROR(base::UnmountAll(rootfs));
+  if (!reference.ok()) return absl::OkStatus();  // gone already
+  pid_t pid = fork();
+  if (pid == 0) {
+    // Nothing else of ours may stay open in it, above all no end of a pipe.
+    unsigned fd = static_cast<unsigned>(reference->get());
+    if (fd > 0) syscall(SYS_close_range, 0, fd - 1, 0);
+    syscall(SYS_close_range, fd + 1, ~0u, 0);
+    timespec pause{0, 2'000'000};  // let the parent close first
+    nanosleep(&pause, nullptr);
+    _exit(0);
+  }
+  // Without a child the wait is ours. It is reaped as any other.
+  return absl::OkStatus();
 }
 
 std::vector<base::Mount> ToMounts(const task_api::CreateTaskRequest& request) {
@@ -448,7 +473,7 @@ void Task::FinishInitDelete() {
   }
   execs_.clear();
   if (rootfs_mounted_) {
-    if (absl::Status undone = base::UnmountAll(bundle_ + "/rootfs"); !undone.ok())
+    if (absl::Status undone = DetachRootfs(bundle_ + "/rootfs"); !undone.ok())
       base::LogWarn("failed to cleanup rootfs mount",
                     {{"bundle", bundle_}, {"error", undone.ToString()}});
   }

@@ -152,7 +152,7 @@ class PipelinedApplier : public LayerApplier {
       GANTRY_RETURN_IF_ERROR(written);
     }
     GANTRY_RETURN_IF_ERROR(tar_.Finish());
-    GANTRY_ASSIGN_OR_RETURN(Unpacker::Usage usage, unpacker_.Finish());
+    GANTRY_ASSIGN_OR_RETURN(EntryUnpacker::Usage usage, unpacker_.Finish());
     result_.usage_bytes = usage.bytes;
     result_.usage_inodes = usage.inodes;
     result_.diff_id = tar_hasher_.Finish();
@@ -188,7 +188,7 @@ class PipelinedApplier : public LayerApplier {
   }
 
   const LayerApplierOptions options_;
-  Unpacker unpacker_;
+  EntryUnpacker unpacker_;
   archive::TarReader tar_;
   std::unique_ptr<archive::Decompressor> stream_;
   base::Hasher blob_hasher_;

@@ -44,12 +44,12 @@ absl::Status BlameArchive(const absl::Status& status) {
 
 }  // namespace
 
-Unpacker::Unpacker(base::UniqueFd root, const LayerApplierOptions& options)
+EntryUnpacker::EntryUnpacker(base::UniqueFd root, const LayerApplierOptions& options)
     : options_(options), dirs_(std::move(root), [this](const std::string& path, Dir* dir) {
         return OnImplicitDirectory(path, dir);
       }) {}
 
-absl::Status Unpacker::Init() {
+absl::Status EntryUnpacker::Init() {
   GANTRY_RETURN_IF_ERROR(dirs_.Init());
   for (const std::string& lower : options_.lower_dirs) {
     GANTRY_ASSIGN_OR_RETURN(base::UniqueFd fd, base::Open(lower, O_PATH | O_DIRECTORY));
@@ -58,7 +58,7 @@ absl::Status Unpacker::Init() {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::OnEntry(const TarEntry& entry) {
+absl::Status EntryUnpacker::OnEntry(const TarEntry& entry) {
   if (++entries_ > options_.max_entries) {
     return absl::ResourceExhaustedError(
         absl::StrCat("layer has more than ", options_.max_entries, " entries"));
@@ -67,7 +67,7 @@ absl::Status Unpacker::OnEntry(const TarEntry& entry) {
   return base::Annotate(status, absl::StrCat("unpack \"", absl::CEscape(entry.name), "\""));
 }
 
-absl::Status Unpacker::Unpack(const TarEntry& entry) {
+absl::Status EntryUnpacker::Unpack(const TarEntry& entry) {
   file_.Reset();
   Place place;
   place.path = CleanArchivePath(entry.name);
@@ -89,7 +89,7 @@ absl::Status Unpacker::Unpack(const TarEntry& entry) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::MakeEntry(Place* place) {
+absl::Status EntryUnpacker::MakeEntry(Place* place) {
   switch (entry_.type) {
     case TarType::kRegular:
       return MakeFile(place);
@@ -110,7 +110,7 @@ absl::Status Unpacker::MakeEntry(Place* place) {
 }
 
 template <typename Make>
-absl::Status Unpacker::Create(Place* place, const char* what, Make make) {
+absl::Status EntryUnpacker::Create(Place* place, const char* what, Make make) {
   was_whiteout_ = false;
   if (make(place->parent->fd.get(), place->split.name.c_str()) >= 0) return absl::OkStatus();
   if (errno == EEXIST) {
@@ -120,7 +120,7 @@ absl::Status Unpacker::Create(Place* place, const char* what, Make make) {
   return base::ErrnoStatus(errno, what);
 }
 
-absl::Status Unpacker::RemoveExisting(Place* place) {
+absl::Status EntryUnpacker::RemoveExisting(Place* place) {
   struct stat st;
   int parent = place->parent->fd.get();
   const std::string& name = place->split.name;
@@ -136,7 +136,7 @@ absl::Status Unpacker::RemoveExisting(Place* place) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::MakeFile(Place* place) {
+absl::Status EntryUnpacker::MakeFile(Place* place) {
   written_ = 0;
   int fd = -1;
   GANTRY_RETURN_IF_ERROR(Create(place, "create file", [&fd](int parent, const char* name) {
@@ -147,7 +147,7 @@ absl::Status Unpacker::MakeFile(Place* place) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::OnData(int64_t offset, absl::string_view data) {
+absl::Status EntryUnpacker::OnData(int64_t offset, absl::string_view data) {
   if (!file_) return absl::OkStatus();  // of an entry that is left out
   written_ = offset + static_cast<int64_t>(data.size());
   while (!data.empty()) {
@@ -163,7 +163,7 @@ absl::Status Unpacker::OnData(int64_t offset, absl::string_view data) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::OnEntryEnd() {
+absl::Status EntryUnpacker::OnEntryEnd() {
   if (!file_) return absl::OkStatus();
   base::UniqueFd file = std::move(file_);
   if (written_ < entry_.size && ftruncate(file.get(), entry_.size) != 0)
@@ -177,7 +177,7 @@ absl::Status Unpacker::OnEntryEnd() {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::SetAttributes(int fd) {
+absl::Status EntryUnpacker::SetAttributes(int fd) {
   if (fchownat(fd, "", entry_.uid, entry_.gid, AT_EMPTY_PATH) != 0) {
     return base::ErrnoStatus(errno, absl::StrCat("change owner to ", entry_.uid, ":", entry_.gid));
   }
@@ -197,7 +197,7 @@ absl::Status Unpacker::SetAttributes(int fd) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::MakeDirectory(Place* place) {
+absl::Status EntryUnpacker::MakeDirectory(Place* place) {
   auto make = [](int parent, const char* name) {
     if (mkdirat(parent, name, 0700) == 0) return 0;
     if (errno != EEXIST) return -1;
@@ -222,7 +222,7 @@ absl::Status Unpacker::MakeDirectory(Place* place) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::MakeSymlink(Place* place) {
+absl::Status EntryUnpacker::MakeSymlink(Place* place) {
   GANTRY_RETURN_IF_ERROR(Create(place, "symlink", [this](int parent, const char* name) {
     return symlinkat(entry_.link_name.c_str(), parent, name);
   }));
@@ -232,7 +232,7 @@ absl::Status Unpacker::MakeSymlink(Place* place) {
   return SetAttributes(fd.get());
 }
 
-absl::Status Unpacker::MakeHardLink(Place* place) {
+absl::Status EntryUnpacker::MakeHardLink(Place* place) {
   std::string target = CleanArchivePath(entry_.link_name);
   if (target.empty()) return absl::InvalidArgumentError("hard link to the root");
   SplitPath split = SplitArchivePath(target);
@@ -253,7 +253,7 @@ absl::Status Unpacker::MakeHardLink(Place* place) {
   return linked;
 }
 
-absl::Status Unpacker::MakeNode(Place* place, mode_t kind) {
+absl::Status EntryUnpacker::MakeNode(Place* place, mode_t kind) {
   dev_t device = kind == S_IFIFO ? 0 : makedev(entry_.dev_major, entry_.dev_minor);
   GANTRY_RETURN_IF_ERROR(Create(place, "mknod", [&](int parent, const char* name) {
     return mknodat(parent, name, kind | 0600, device);
@@ -264,7 +264,7 @@ absl::Status Unpacker::MakeNode(Place* place, mode_t kind) {
   return SetAttributes(fd.get());
 }
 
-absl::Status Unpacker::ApplyWhiteout(Dir* dir, const std::string& name) {
+absl::Status EntryUnpacker::ApplyWhiteout(Dir* dir, const std::string& name) {
   if (name == kOpaqueMark) {
     return options_.whiteouts == Whiteouts::kOverlay ? SetOpaque(dir->fd.get())
                                                      : RemoveLower(dir->fd.get(), dir->inode);
@@ -276,7 +276,7 @@ absl::Status Unpacker::ApplyWhiteout(Dir* dir, const std::string& name) {
                                                    : RemoveUnlessMade(dir, hidden);
 }
 
-absl::Status Unpacker::MakeOverlayWhiteout(Dir* dir, const std::string& name) {
+absl::Status EntryUnpacker::MakeOverlayWhiteout(Dir* dir, const std::string& name) {
   if (mknodat(dir->fd.get(), name.c_str(), S_IFCHR, 0) == 0) {
     ++usage_.inodes;
     return absl::OkStatus();
@@ -290,7 +290,7 @@ absl::Status Unpacker::MakeOverlayWhiteout(Dir* dir, const std::string& name) {
   return error == ENOTDIR || error == ELOOP || error == ENXIO ? absl::OkStatus() : child.status();
 }
 
-absl::Status Unpacker::RemoveUnlessMade(Dir* dir, const std::string& name) {
+absl::Status EntryUnpacker::RemoveUnlessMade(Dir* dir, const std::string& name) {
   struct stat st;
   if (fstatat(dir->fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
     return errno == ENOENT ? absl::OkStatus() : base::ErrnoStatus(errno, "stat");
@@ -304,7 +304,7 @@ absl::Status Unpacker::RemoveUnlessMade(Dir* dir, const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::RemoveLower(int dir_fd, uint64_t dir_inode) {
+absl::Status EntryUnpacker::RemoveLower(int dir_fd, uint64_t dir_inode) {
   GANTRY_ASSIGN_OR_RETURN(auto names, base::ListDirFd(dir_fd));
   bool removed_dir = false;
   for (const std::string& name : names) {
@@ -323,7 +323,7 @@ absl::Status Unpacker::RemoveLower(int dir_fd, uint64_t dir_inode) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::OnImplicitDirectory(const std::string& path, Dir* dir) {
+absl::Status EntryUnpacker::OnImplicitDirectory(const std::string& path, Dir* dir) {
   timespec mtime{0, UTIME_OMIT};
   GANTRY_RETURN_IF_ERROR(CopyFromLower(path, dir->fd.get(), &mtime));
   dir_times_[path] = mtime;
@@ -334,7 +334,7 @@ absl::Status Unpacker::OnImplicitDirectory(const std::string& path, Dir* dir) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::CopyFromLower(const std::string& path, int fd, timespec* mtime) {
+absl::Status EntryUnpacker::CopyFromLower(const std::string& path, int fd, timespec* mtime) {
   for (const base::UniqueFd& lower : lowers_) {
     auto from = base::OpenUnder(lower.get(), path, O_PATH);
     if (!from.ok()) {
@@ -353,15 +353,15 @@ absl::Status Unpacker::CopyFromLower(const std::string& path, int fd, timespec* 
   return fchmod(fd, 0755) == 0 ? absl::OkStatus() : base::ErrnoStatus(errno, "chmod");
 }
 
-void Unpacker::Mark(uint64_t parent_inode, const std::string& name) {
+void EntryUnpacker::Mark(uint64_t parent_inode, const std::string& name) {
   if (options_.whiteouts == Whiteouts::kRemove)
     made_.insert(absl::HashOf(parent_inode, absl::string_view(name)));
 }
-bool Unpacker::IsMade(uint64_t parent_inode, const std::string& name) const {
+bool EntryUnpacker::IsMade(uint64_t parent_inode, const std::string& name) const {
   return made_.contains(absl::HashOf(parent_inode, absl::string_view(name)));
 }
 
-absl::StatusOr<Unpacker::Usage> Unpacker::Finish() {
+absl::StatusOr<EntryUnpacker::Usage> EntryUnpacker::Finish() {
   for (const auto& [path, mtime] : dir_times_) {
     SplitPath split = SplitArchivePath(path);
     auto parent = dirs_.Find(split.parent);

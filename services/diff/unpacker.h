@@ -15,9 +15,9 @@
 namespace gantry::services {
 
 // The part of LayerApplier that makes files of tar entries. Not thread-safe.
-class Unpacker : public archive::TarSink {
+class EntryUnpacker : public archive::TarSink {
  public:
-  Unpacker(base::UniqueFd root, const LayerApplierOptions& options);
+  EntryUnpacker(base::UniqueFd root, const LayerApplierOptions& options);
 
   absl::Status Init();
   absl::Status OnEntry(const archive::TarEntry& entry) override;

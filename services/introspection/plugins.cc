@@ -71,7 +71,7 @@ Plugin Make(const Row& row) {
   Plugin plugin;
   plugin.set_type(row.type);
   plugin.set_id(row.id);
-  if (row.has_platform) *plugin.add_platforms() = HostPlatform();
+  if (row.has_platform) *plugin.add_platforms() = ServedPlatform();
   for (const std::string& type : row.requires_types) plugin.add_requires(type);
   return plugin;
 }
@@ -94,7 +94,7 @@ std::string NewUuid() {
 
 }  // namespace
 
-containerd::types::Platform HostPlatform() {
+containerd::types::Platform ServedPlatform() {
   utsname name = {};
   uname(&name);
   std::string machine = name.machine;

@@ -22,7 +22,7 @@ std::vector<Plugin> BuiltinPlugins(const std::string& root,
                                    const std::vector<std::string>& snapshotters);
 
 // The platform of this machine in OCI's names ("linux", "amd64").
-containerd::types::Platform HostPlatform();
+containerd::types::Platform ServedPlatform();
 
 // Parts of the supervisor as clients may ask for them. Immutable after construction; any thread.
 class Introspection {

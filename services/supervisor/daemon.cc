@@ -18,6 +18,8 @@
 #include "services/containers/containers_service.h"
 #include "services/content/content_service.h"
 #include "services/content/content_store.h"
+#include "services/diff/diff_service.h"
+#include "services/diff/differ.h"
 #include "services/events/event_hub.h"
 #include "services/events/events_service.h"
 #include "services/events/ttrpc_events.h"
@@ -26,6 +28,8 @@
 #include "services/introspection/introspection_service.h"
 #include "services/introspection/plugins.h"
 #include "services/leases/leases_service.h"
+#include "services/maintenance/fsck.h"
+#include "services/maintenance/maintenance_service.h"
 #include "services/metadata/container_store.h"
 #include "services/metadata/db.h"
 #include "services/metadata/image_store.h"
@@ -46,6 +50,8 @@
 #include "services/tasks/task_manager.h"
 #include "services/tasks/tasks_service.h"
 #include "services/tasks/zygote_launcher.h"
+#include "services/transfer/transfer.h"
+#include "services/transfer/transfer_service.h"
 #include "services/version/version_service.h"
 #include "snapshotter/driver.h"
 #include "snapshotter/registry.h"
@@ -72,6 +78,8 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenSnapshots());
     GANTRY_RETURN_IF_ERROR(OpenTasks());
     StartCollector();
+    OpenTransfer();
+    OpenFsck();
     GANTRY_RETURN_IF_ERROR(OpenDoors());
     return StartMetrics();
   }
@@ -103,6 +111,7 @@ class DaemonImpl final : public Daemon {
     GANTRY_ASSIGN_OR_RETURN(content_, ContentStore::Open(config_.root, db_.get()));
     std::string temporary = absl::StrCat(config_.state, "/tmp");
     GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(temporary, 0700));
+    differ_ = std::make_unique<Differ>(content_.get(), temporary);
     return absl::OkStatus();
   }
 
@@ -174,6 +183,35 @@ class DaemonImpl final : public Daemon {
     collector_->Start();
   }
 
+  void OpenFsck() {
+    FsckDeps deps;
+    deps.db = db_.get();
+    deps.root = config_.root;
+    deps.state = config_.state;
+    deps.local_snapshotters = snapshotter::DriverNames();
+    deps.shims = [this] {
+      std::vector<KnownShim> known;
+      for (const auto& shim : shims_->ListAll()) {
+        known.push_back({shim->ns(), shim->id(), shim->bootstrap().address});
+      }
+      return known;
+    };
+    fsck_ = std::make_unique<Fsck>(std::move(deps));
+  }
+
+  void OpenTransfer() {
+    TransferDeps deps;
+    deps.content = content_.get();
+    deps.images = images_.get();
+    deps.leases = leases_.get();
+    deps.snapshots = snapshots_.get();
+    deps.differ = differ_.get();
+    deps.streams = &streams_;
+    deps.config.default_snapshotter = config_.default_snapshotter;
+    deps.config.hosts_dir = config_.registry_config_path;
+    transferrer_ = std::make_unique<Transferrer>(std::move(deps));
+  }
+
   absl::Status OpenDoors() {
     std::vector<std::unique_ptr<grpc::Service>> services;
     services.push_back(MakeNamespacesService(namespaces_.get()));
@@ -181,15 +219,18 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeContainersService(containers_.get()));
     services.push_back(MakeLeasesService(leases_.get(), collector_.get()));
     services.push_back(MakeContentService(content_.get()));
+    services.push_back(MakeDiffService(differ_.get()));
     services.push_back(MakeSnapshotsService(snapshots_.get()));
     services.push_back(MakeTasksService(tasks_.get()));
     services.push_back(MakeEventsService(events_.get()));
     services.push_back(MakeEventHistoryService(events_.get()));
     services.push_back(MakeStreamingService(&streams_));
+    services.push_back(MakeTransferService(transferrer_.get()));
     services.push_back(MakeSandboxStoreService(sandboxes_.get()));
     services.push_back(MakeSandboxControllerService(sandbox_controller_.get()));
     services.push_back(MakeIntrospectionService(introspection_.get()));
     services.push_back(MakeVersionService());
+    services.push_back(MakeMaintenanceService(fsck_.get()));
     GrpcServerOptions options;
     options.address = config_.grpc.address;
     options.uid = config_.grpc.uid;
@@ -237,6 +278,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<LeaseStore> leases_;
   std::unique_ptr<SandboxStore> sandboxes_;
   std::unique_ptr<ContentStore> content_;
+  std::unique_ptr<Differ> differ_;
   std::unique_ptr<Snapshots> snapshots_;
   std::unique_ptr<ShimManager> shims_;
   std::unique_ptr<TaskManager> tasks_;
@@ -245,6 +287,8 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<TtrpcEventServer> ttrpc_events_;
   std::unique_ptr<GarbageCollector> collector_;
   StreamManager streams_;
+  std::unique_ptr<Transferrer> transferrer_;
+  std::unique_ptr<Fsck> fsck_;
   std::unique_ptr<GrpcServer> grpc_;
   std::unique_ptr<MetricsServer> metrics_;
 };

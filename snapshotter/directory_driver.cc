@@ -72,11 +72,9 @@ std::string DirectoryDriver::PathOf(absl::string_view path) const {
   return absl::StrCat(config_.root, "/snapshots/", path);
 }
 
-absl::Status DirectoryDriver::MakeDir(const std::string& path, mode_t mode) const {
-  if (mkdirat(snapshots_fd(), path.c_str(), mode) != 0 ||
-      fchmodat(snapshots_fd(), path.c_str(), mode, 0) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("make snapshot directory ", PathOf(path)));
-  }
+absl::Status DirectoryDriver::MakeDirAt(int dir_fd, const std::string& path, mode_t mode) {
+  if (mkdirat(dir_fd, path.c_str(), mode) != 0 || fchmodat(dir_fd, path.c_str(), mode, 0) != 0)
+    return base::ErrnoStatus(errno, absl::StrCat("make snapshot directory ", path));
   return absl::OkStatus();
 }
 

@@ -32,7 +32,10 @@ class DirectoryDriver : public Driver {
   std::string PathOf(absl::string_view path) const;
 
   // mkdir with exactly `mode`, whatever the umask. `path` is relative to <root>/snapshots.
-  absl::Status MakeDir(const std::string& path, mode_t mode) const;
+  absl::Status MakeDir(const std::string& path, mode_t mode) const {
+    return MakeDirAt(snapshots_fd(), path, mode);
+  }
+  static absl::Status MakeDirAt(int dir_fd, const std::string& path, mode_t mode);
   absl::StatusOr<struct stat> Stat(const std::string& path) const;
 
   // Owner and mode that the root directory of a new snapshot gets: from the mapping labels, else

@@ -20,6 +20,8 @@
 namespace gantry::snapshotter {
 namespace {
 
+// Enough for a burst of container starts; more are made while those run.
+constexpr size_t kReady = 16;
 constexpr char kIndexParameter[] = "/sys/module/overlay/parameters/index";
 
 // The initial user namespace maps every id to itself.
@@ -80,22 +82,34 @@ absl::StatusOr<std::unique_ptr<Driver>> OverlayDriver::Open(const DriverConfig& 
   if (base::Exists(kIndexParameter)) driver->common_options_.push_back("index=off");
   driver->userxattr_ = InUserNamespace();
   if (driver->userxattr_) driver->common_options_.push_back("userxattr");
+  auto make = [](int dir_fd, const std::string& name) -> absl::Status {
+    GANTRY_RETURN_IF_ERROR(MakeDirAt(dir_fd, name, 0700));
+    GANTRY_RETURN_IF_ERROR(MakeDirAt(dir_fd, name + "/fs", 0755));
+    return MakeDirAt(dir_fd, name + "/work", 0711);
+  };
+  GANTRY_ASSIGN_OR_RETURN(driver->pool_, DirPool::Open(config.root + "/pool", kReady, make));
   return std::unique_ptr<Driver>(std::move(driver));
 }
 
 absl::Status OverlayDriver::Create(const Spec& spec) {
   GANTRY_RETURN_IF_ERROR(ValidateId(spec.id));
   for (const std::string& parent : spec.parents) GANTRY_RETURN_IF_ERROR(ValidateId(parent));
-  GANTRY_RETURN_IF_ERROR(MakeDir(spec.id, 0700));
-  absl::Status made = CreateDirs(spec);
-  if (!made.ok()) Remove(spec.id).IgnoreError();  // List() shows it if even that fails
-  return made;
+  bool from_pool = false;
+  if (spec.kind == Kind::kActive) {
+    GANTRY_ASSIGN_OR_RETURN(from_pool, pool_->Take(snapshots_fd(), spec.id));
+  }
+  if (!from_pool) GANTRY_RETURN_IF_ERROR(MakeDir(spec.id, 0700));
+  absl::Status filled = Fill(spec, from_pool);
+  if (!filled.ok()) Remove(spec.id).IgnoreError();  // List() shows it if even that fails
+  return filled;
 }
 
-absl::Status OverlayDriver::CreateDirs(const Spec& spec) {
+absl::Status OverlayDriver::Fill(const Spec& spec, bool from_pool) {
   std::string fs = spec.id + "/fs";
-  GANTRY_RETURN_IF_ERROR(MakeDir(fs, 0755));
-  if (spec.kind == Kind::kActive) GANTRY_RETURN_IF_ERROR(MakeDir(spec.id + "/work", 0711));
+  if (!from_pool) {
+    GANTRY_RETURN_IF_ERROR(MakeDir(fs, 0755));
+    if (spec.kind == Kind::kActive) GANTRY_RETURN_IF_ERROR(MakeDir(spec.id + "/work", 0711));
+  }
   // The root directory of a mount is the topmost layer's.
   return InheritRoot(spec, spec.parents.empty() ? "" : spec.parents.front() + "/fs", fs);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "snapshotter/dir_pool.h"
 #include "snapshotter/directory_driver.h"
 
 namespace gantry::snapshotter {
@@ -36,10 +37,11 @@ class OverlayDriver : public DirectoryDriver {
 
  private:
   OverlayDriver() = default;
-  absl::Status CreateDirs(const Spec& spec);
+  absl::Status Fill(const Spec& spec, bool from_pool);
 
   std::vector<std::string> common_options_;  // index=off, userxattr
   bool userxattr_ = false;
+  std::unique_ptr<DirPool> pool_;  // of directories for active snapshots
 };
 
 }  // namespace gantry::snapshotter

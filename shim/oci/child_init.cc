@@ -65,6 +65,23 @@ void ChildLink::Fail(Stage stage, int error, const char* object, int value) cons
 
 namespace {
 
+// Until somebody connects and says the word; a connection that closes without it was no starter.
+void AcceptStarter(ChildLink* link, int listener) {
+  while (true) {
+    int sock = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (sock < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
+    if (sock < 0) _exit(126);
+    char answer = 0;
+    if (recv(sock, &answer, 1, MSG_PEEK) == 1) {
+      close(link->sock());
+      link->set_sock(sock);
+      close(listener);
+      return;
+    }
+    close(sock);
+  }
+}
+
 [[noreturn]] void RunJoined(ChildLink link, const InitPlan& plan) {
   umask(0);
   SetupNamespaces(link, plan.namespaces);
@@ -91,6 +108,7 @@ namespace {
   char program[PATH_MAX];
   PrepareProcess(link, plan.process, program);
   link.Send(ReportKind::kReady);
+  if (plan.start_listener.valid()) AcceptStarter(&link, plan.start_listener.get());
   link.AwaitContinue();
   RunHooks(link, plan.start_container, plan.created_prefix, plan.state_suffix);
   ExecuteProgram(link, plan.process, program);

@@ -3,9 +3,10 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +32,7 @@ namespace {
 enum class Stand { kCreated, kRunning, kDeleted };
 
 absl::Status SendSignal(int pidfd, int signal) {
+  if (pidfd < 0) return absl::NotFoundError("process already finished");
   if (syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return absl::OkStatus();
   if (errno == ESRCH) return absl::NotFoundError("process already finished");
   return base::ErrnoStatus(errno, absl::StrCat("send signal ", signal));
@@ -62,6 +64,28 @@ int ExecNamespaces(const Spec& spec) {
     if (ns.flag != CLONE_NEWPID) flags |= ns.flag;
   }
   return flags;
+}
+
+absl::StatusOr<base::UniqueFd> ListenForStart(const std::string& path) {
+  base::UniqueFd sock(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(absl::StrCat("socket path too long: ", path));
+  }
+  memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (bind(sock.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(sock.get(), 4) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("listen on ", path));
+  }
+  return sock;
+}
+
+// Mounts do not change under a running engine; reading them costs more than using them.
+absl::StatusOr<CgroupSystem> KnownCgroups() {
+  static auto* known = new absl::StatusOr<CgroupSystem>(DetectCgroups());
+  if (!known->ok()) *known = DetectCgroups();
+  return *known;
 }
 
 }  // namespace
@@ -108,6 +132,9 @@ std::string Container::StateJson(absl::string_view status) const {
 
 absl::StatusOr<InitPlan> Container::Impl::Plan() {
   InitPlan plan;
+  if (!options.start_socket.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(plan.start_listener, ListenForStart(options.start_socket));
+  }
   GANTRY_ASSIGN_OR_RETURN(plan.namespaces, PlanNamespaces(spec));
   GANTRY_ASSIGN_OR_RETURN(plan.namespaces.cgroups, cgroup->OpenJoins());
   if (!options.no_new_keyring) plan.namespaces.keyring = absl::StrCat("_ses.", options.id);
@@ -171,7 +198,7 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->spec = spec;
-  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, DetectCgroups());
+  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, KnownCgroups());
   GANTRY_ASSIGN_OR_RETURN(impl->cgroup, Cgroup::Make(system, spec.linux_.cgroups_path, options.ns,
                                                      options.id, options.systemd_cgroup));
   // From here on things exist that a failure has to take away again. A cgroup that somebody else
@@ -192,7 +219,26 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   return std::unique_ptr<Container>(new Container(std::move(impl)));
 }
 
+absl::StatusOr<std::unique_ptr<Container>> Container::Open(const CreateOptions& options,
+                                                           const Spec& spec, pid_t pid) {
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->spec = spec;
+  impl->pid = pid;
+  auto pidfd = OpenPidfd(pid);
+  if (pidfd.ok()) impl->pidfd = *std::move(pidfd);
+  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, KnownCgroups());
+  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, Cgroup::Make(system, spec.linux_.cgroups_path, options.ns,
+                                                     options.id, options.systemd_cgroup));
+  return std::unique_ptr<Container>(new Container(std::move(impl)));
+}
+
 absl::Status Container::Start() {
+  if (impl_->stand == Stand::kCreated && !impl_->init && !impl_->options.start_socket.empty()) {
+    GANTRY_ASSIGN_OR_RETURN(Spawned waiting,
+                            Spawned::Connect(impl_->pid, impl_->options.start_socket));
+    impl_->init.emplace(std::move(waiting));
+  }
   if (impl_->stand != Stand::kCreated || !impl_->init) {
     return absl::FailedPreconditionError("the container was already started");
   }
@@ -291,7 +337,7 @@ absl::Status Container::DeleteLeftovers(const CreateOptions& options) {
   impl->options = options;
   auto spec = LoadSpec(options.bundle);
   if (spec.ok()) impl->spec = *std::move(spec);
-  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, DetectCgroups());
+  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, KnownCgroups());
   GANTRY_ASSIGN_OR_RETURN(
       impl->cgroup, Cgroup::Make(system, impl->spec.linux_.cgroups_path, options.ns, options.id,
                                  options.systemd_cgroup));

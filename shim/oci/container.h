@@ -68,6 +68,9 @@ struct CreateOptions {
   std::string seccomp_cache_dir;
   // File that gets init's pid in decimal (replaced atomically) before Create returns; may be empty.
   std::string pid_file;
+  // For engines that do not stay alive between create and start: a unix socket to be made here, on
+  // which the first process waits for whoever calls Start on an object from Open(). May be empty.
+  std::string start_socket;
 };
 
 // A process of the container, a child of the caller.
@@ -102,6 +105,11 @@ class Container {
   // first process then waits for Start. On failure everything made by this call is gone again.
   static absl::StatusOr<std::unique_ptr<Container>> Create(const CreateOptions& options,
                                                            const Spec& spec, CreatedProcess* init);
+
+  // Takes up a container that another process created; `pid` is its first process (dead or alive;
+  // the caller has made sure that it is still that one). Its reaping is not ours.
+  static absl::StatusOr<std::unique_ptr<Container>> Open(const CreateOptions& options,
+                                                         const Spec& spec, pid_t pid);
 
   // Lets the first process run its startContainer hooks and execute the program, and returns when
   // it did (then runs poststart hooks) or with the reason why it could not; in that case the

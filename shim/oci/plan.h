@@ -145,6 +145,7 @@ struct InitPlan {
   RootfsPlan rootfs;
   ProcessPlan process;
   bool parent_hooks = false;
+  base::UniqueFd start_listener;  // wait here for the word to start instead of on the link
   std::vector<HookPlan> create_container;
   std::vector<HookPlan> start_container;
   // The state document for hooks around the pid: prefix + pid + suffix.

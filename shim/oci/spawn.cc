@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +82,25 @@ absl::StatusOr<Spawned> Spawned::Clone(int clone_flags, int join_pid,
     _exit(126);
   }
   return Spawned(static_cast<pid_t>(pid), base::UniqueFd(pidfd), std::move(ours));
+}
+
+absl::StatusOr<Spawned> Spawned::Connect(pid_t pid, const std::string& socket_path) {
+  base::UniqueFd sock(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (socket_path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(absl::StrCat("socket path too long: ", socket_path));
+  }
+  memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
+  if (connect(sock.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == ECONNREFUSED || errno == ENOENT) {
+      return absl::FailedPreconditionError("cannot start a container that is not in state created");
+    }
+    return base::ErrnoStatus(errno, absl::StrCat("connect to ", socket_path));
+  }
+  Spawned spawned(pid, base::UniqueFd(), std::move(sock));
+  spawned.Detach();
+  return spawned;
 }
 
 Spawned::~Spawned() {

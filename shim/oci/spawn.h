@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,9 @@ class Spawned {
   // CLONE_NEWPID to be joined for the child; `body` runs in the child and must not return.
   static absl::StatusOr<Spawned> Clone(int clone_flags, int join_pid,
                                        const std::function<void(int sock)>& body);
+
+  // A ready process that waits on a unix socket (InitPlan::start_listener); not ours to reap.
+  static absl::StatusOr<Spawned> Connect(pid_t pid, const std::string& socket_path);
 
   Spawned(Spawned&&) = default;
   Spawned& operator=(Spawned&&) = delete;

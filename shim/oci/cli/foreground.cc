@@ -1,0 +1,150 @@
+#include "shim/oci/cli/foreground.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status.h"
+
+namespace gantry::oci {
+namespace {
+
+sigset_t ForwardedSignals() {
+  sigset_t set;
+  sigfillset(&set);
+  // What our own mistakes raise, and job control of a terminal.
+  for (int signal :
+       {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU}) {
+    sigdelset(&set, signal);
+  }
+  return set;
+}
+
+// Raw mode while it lives.
+class RawTerminal {
+ public:
+  RawTerminal() {
+    if (tcgetattr(0, &saved_) != 0) return;
+    termios raw = saved_;
+    cfmakeraw(&raw);
+    active_ = tcsetattr(0, TCSANOW, &raw) == 0;
+  }
+  ~RawTerminal() {
+    if (active_) tcsetattr(0, TCSANOW, &saved_);
+  }
+
+ private:
+  termios saved_ = {};
+  bool active_ = false;
+};
+
+void CopySize(int master) {
+  winsize size;
+  if (ioctl(0, TIOCGWINSZ, &size) == 0) ioctl(master, TIOCSWINSZ, &size);
+}
+
+// False when `from` has ended.
+bool Copy(int from, int to) {
+  char buffer[8192];
+  ssize_t n = read(from, buffer, sizeof buffer);
+  if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EINTR);
+  return base::WriteAll(to, absl::string_view(buffer, static_cast<size_t>(n))).ok();
+}
+
+void ForwardSignal(int signals, const CreatedProcess& process) {
+  signalfd_siginfo info;
+  if (read(signals, &info, sizeof info) != sizeof info) return;
+  int number = static_cast<int>(info.ssi_signo);
+  if (number == SIGCHLD || number == SIGPIPE || number == SIGURG) return;
+  if (number == SIGWINCH) {
+    if (process.console.valid()) CopySize(process.console.get());
+    return;
+  }
+  kill(process.pid, number);
+}
+
+}  // namespace
+
+absl::Status BlockSignals() {
+  sigset_t set = ForwardedSignals();
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return base::ErrnoStatus(errno, "sigprocmask");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> Attend(CreatedProcess process) {
+  sigset_t set = ForwardedSignals();
+  base::UniqueFd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals.valid()) return base::ErrnoStatus(errno, "signalfd");
+  int master = process.console.get();
+  std::optional<RawTerminal> raw;
+  if (master >= 0) {
+    raw.emplace();
+    CopySize(master);
+  }
+  pollfd fds[4] = {{process.pidfd.get(), POLLIN, 0},
+                   {signals.get(), POLLIN, 0},
+                   {master, POLLIN, 0},
+                   {master >= 0 ? 0 : -1, POLLIN, 0}};
+  bool ended = false;
+  while (!ended || fds[2].fd >= 0) {
+    // After the end only what the terminal still holds is waited for, and not long.
+    int ready = poll(fds, 4, ended ? 200 : -1);
+    if (ready < 0 && errno != EINTR) return base::ErrnoStatus(errno, "poll");
+    if (ready == 0) break;
+    if (ready < 0) continue;
+    if (fds[1].revents != 0) ForwardSignal(signals.get(), process);
+    if (fds[2].revents != 0 && !Copy(master, 1)) fds[2].fd = -1;
+    if (fds[3].revents != 0 && !Copy(0, master)) fds[3].fd = -1;
+    if (fds[0].revents != 0) {
+      ended = true;
+      fds[0].fd = -1;
+    }
+  }
+  int status = 0;
+  if (waitpid(process.pid, &status, 0) != process.pid) return base::ErrnoStatus(errno, "waitpid");
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+absl::Status SendConsole(const std::string& path, int master) {
+  base::UniqueFd sock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(absl::StrCat("console socket path too long: ", path));
+  }
+  memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (connect(sock.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("connect to console socket ", path));
+  }
+  char name[] = "/dev/ptmx";
+  iovec data = {name, sizeof name - 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &master, sizeof master);
+  if (sendmsg(sock.get(), &message, MSG_NOSIGNAL) < 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("send the console to ", path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gantry::oci

@@ -1,0 +1,24 @@
+#ifndef GANTRY_SHIM_OCI_CLI_FOREGROUND_H_
+#define GANTRY_SHIM_OCI_CLI_FOREGROUND_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "shim/oci/container.h"
+
+namespace gantry::oci {
+
+// Blocks the signals that Attend forwards; call it before the process is made.
+absl::Status BlockSignals();
+
+// Stays until the process has ended and returns its status (128 + signal). Passes signals on to it;
+// with a console, copies between it and our own terminal in raw mode.
+absl::StatusOr<int> Attend(CreatedProcess process);
+
+// Sends the pty's master to whoever listens on `path`, with the terminal's name as payload.
+absl::Status SendConsole(const std::string& path, int master);
+
+}  // namespace gantry::oci
+
+#endif  // GANTRY_SHIM_OCI_CLI_FOREGROUND_H_

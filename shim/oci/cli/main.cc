@@ -1,0 +1,121 @@
+// gantry-oci: the engine behind the command line of runc.
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "shim/oci/cli/commands.h"
+
+namespace gantry::oci {
+namespace {
+
+const std::vector<Flag> kGlobalFlags = {
+    {"root", 0, true},   {"log", 0, true},  {"log-format", 0, true}, {"systemd-cgroup", 0, false},
+    {"debug", 0, false}, {"criu", 0, true}, {"rootless", 0, true},   {"version", 'v', false},
+    {"help", 'h', false}};
+
+std::vector<const Command*> AllCommands() {
+  std::vector<const Command*> all;
+  for (const Command& command : LifecycleCommands()) all.push_back(&command);
+  for (const Command& command : InspectCommands()) all.push_back(&command);
+  return all;
+}
+
+void PrintHelp() {
+  puts(
+      "usage: gantry-oci [--root DIR] [--log FILE] [--log-format text|json] [--systemd-cgroup]\n"
+      "                  COMMAND [options] ...\n\ncommands:");
+  for (const Command* command : AllCommands()) printf("  %s %s\n", command->name, command->usage);
+  puts("\nexample:\n  gantry-oci run -b /path/to/bundle name");
+}
+
+// The container can reach the program of a process that enters it (/proc/PID/exe): it must not be
+// a file that anybody could write to later (CVE-2019-5736). So: a sealed copy in memory.
+absl::Status BecomeSealedCopy(char** argv) {
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd self, base::Open("/proc/self/exe", O_RDONLY));
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  int seals = fcntl(self.get(), F_GET_SEALS);
+  if (seals >= 0 && (seals & kSeals) == kSeals) return absl::OkStatus();
+  base::UniqueFd copy(memfd_create("gantry-oci", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  struct stat st;
+  if (!copy.valid() || fstat(self.get(), &st) != 0) return base::ErrnoStatus(errno, "memfd_create");
+  off_t at = 0;
+  while (at < st.st_size) {
+    ssize_t n = sendfile(copy.get(), self.get(), &at, static_cast<size_t>(st.st_size - at));
+    if (n <= 0) return base::ErrnoStatus(errno, "copy the program");
+  }
+  if (fcntl(copy.get(), F_ADD_SEALS, kSeals) != 0) return base::ErrnoStatus(errno, "seal");
+  fexecve(copy.get(), argv, environ);
+  return base::ErrnoStatus(errno, "execute the sealed copy");
+}
+
+void Report(const Args& globals, const absl::Status& status) {
+  std::string message(status.message());
+  fprintf(stderr, "gantry-oci: %s\n", message.c_str());
+  std::string path = globals.Get("log");
+  if (path.empty()) return;
+  auto file = base::Open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0644);
+  if (!file.ok()) return;
+  std::string time = base::FormatRfc3339(absl::Now());
+  base::Json entry = {{"level", "error"}, {"msg", message}, {"time", time}};
+  std::string line = globals.Get("log-format") == "json"
+                         ? base::DumpJson(entry)
+                         : absl::StrCat("time=\"", time, "\" level=error msg=\"", message, "\"");
+  base::WriteAll(file->get(), line + "\n").IgnoreError();
+}
+
+absl::StatusOr<int> Dispatch(const Args& globals, char** argv) {
+  std::vector<std::string> words = globals.rest();
+  for (const Command* command : AllCommands()) {
+    if (words[0] != command->name) continue;
+    words.erase(words.begin());
+    GANTRY_ASSIGN_OR_RETURN(Args args, Args::Parse(command->flags, words));
+    if (command->enters) GANTRY_RETURN_IF_ERROR(BecomeSealedCopy(argv));
+    Globals settings{globals.Get("root", "/run/gantry-oci"), globals.Has("systemd-cgroup")};
+    return command->run(settings, args);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown command \"", words[0], "\"; see gantry-oci --help"));
+}
+
+int Main(int argc, char** argv) {
+  auto globals = Args::Parse(kGlobalFlags, std::vector<std::string>(argv + 1, argv + argc));
+  if (!globals.ok()) {
+    Report(Args(), globals.status());
+    return 1;
+  }
+  if (globals->Has("version")) {
+    puts("gantry-oci version 0.1.0\nspec: 1.2.0");
+    return 0;
+  }
+  if (globals->Has("help") || globals->rest().empty() || globals->rest()[0] == "help") {
+    PrintHelp();
+    return 0;
+  }
+  auto result = Dispatch(*globals, argv);
+  if (result.ok()) return *result;
+  Report(*globals, result.status());
+  return 1;
+}
+
+}  // namespace
+}  // namespace gantry::oci
+
+int main(int argc, char** argv) {
+  int status = gantry::oci::Main(argc, argv);
+  fflush(nullptr);
+  return status;
+}

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
@@ -83,7 +84,10 @@ absl::Status Failure(const Output& output) {
 void LogNoise(const std::string& binary, const std::string& id, absl::string_view text) {
   text = absl::StripAsciiWhitespace(text);
   if (text.empty()) return;
-  base::LogWarn("shim said", {{"binary", binary}, {"id", id}, {"text", text.substr(0, 4096)}});
+  // Shims report on their stderr also when all is well.
+  bool trouble = absl::StrContains(text, "level=error") || !absl::StrContains(text, "level=");
+  base::Log(trouble ? base::LogLevel::kWarn : base::LogLevel::kDebug, "shim said",
+            {{"binary", binary}, {"id", id}, {"text", text.substr(0, 4096)}});
 }
 
 std::string SerializeOptions(const google::protobuf::Any& options) {

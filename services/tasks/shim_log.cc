@@ -12,7 +12,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
@@ -43,7 +42,7 @@ base::LogLevel LevelOf(absl::string_view line) {
 
 void LogLine(const std::string& id, absl::string_view line) {
   if (line.empty()) return;
-  base::Log(LevelOf(line), "shim log", {{"id", id}, {"line", absl::CHexEscape(line)}});
+  base::Log(LevelOf(line), "shim log", {{"id", id}, {"line", line}});
 }
 
 void Drain(Source& source) {

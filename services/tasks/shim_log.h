@@ -9,7 +9,7 @@
 namespace gantry::services {
 
 // Copies what shims write into the fifo `log` of their bundles to our own log, line by line, all on
-// one thread. Lines are cut at a few kilobytes; bytes that do not print are escaped. Thread-safe.
+// one thread. Lines are cut at a few kilobytes; escaping is the log's. Thread-safe.
 class ShimLogs {
  public:
   ShimLogs();

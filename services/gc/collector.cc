@@ -76,16 +76,17 @@ absl::StatusOr<GcStats> GarbageCollector::Collect() {
   if (after_mark_) after_mark_();
   std::map<size_t, std::vector<GcNode>> garbage = graph.Unreached();
   if (!garbage.empty()) {
-    const absl::Time locked = absl::Now();
-    GANTRY_RETURN_IF_ERROR(db_->Update(Durability::kNone, [&](Tx& tx) -> absl::Status {
+    // On the disk before anything is freed: no record may come back without its object.
+    GANTRY_RETURN_IF_ERROR(db_->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
+      const absl::Time locked = absl::Now();
       GANTRY_RETURN_IF_ERROR(AddChanges(tx, journal->Keys(), &graph));
       garbage = graph.Unreached();
       for (const auto& [participant, nodes] : garbage) {
         GANTRY_RETURN_IF_ERROR(participants_[participant]->GcRemove(tx, nodes));
       }
+      stats.locked = absl::Now() - locked;
       return absl::OkStatus();
     }));
-    stats.locked = absl::Now() - locked;
   }
   journal.reset();
   for (const auto& [participant, nodes] : garbage) {

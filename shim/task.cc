@@ -396,6 +396,7 @@ void Task::AnnounceInitIfLast() {
 
 void Task::Announce(TaskProcess* process) {
   if (std::exchange(process->announced, true)) return;
+  CheckOom();  // the reason goes before the consequence
   containerd::events::TaskExit event;
   event.set_container_id(id_);
   event.set_id(process->exec_id.empty() ? id_ : process->exec_id);

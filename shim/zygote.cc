@@ -66,8 +66,9 @@ absl::Status Spawn(int fd, const std::string& packet, SpawnReply* reply) {
 
 int RunZygote(int fd) {
   prctl(PR_SET_NAME, "gantry-zygote");
-  // Shims that end are reaped by the kernel; those that outlive us go to init.
+  // Shims that end, and children that outlive theirs, are reaped by the kernel.
   signal(SIGCHLD, SIG_IGN);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGPIPE, SIG_IGN);
   std::string buffer(64 * 1024, '\0');
   while (true) {

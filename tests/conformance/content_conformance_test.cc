@@ -1,9 +1,11 @@
 // The content service: blobs, uploads, labels, filters, and the protocol of Write.
 
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "containerd/services/content/v1/content.grpc.pb.h"
@@ -386,6 +388,8 @@ TEST_F(ContentTest, NamespacesSeeTheirOwn) {
   EXPECT_EQ(answer->offset(), static_cast<int64_t>(data.size()));
   message.set_action(api::COMMIT);
   message.set_offset(answer->offset());
+  // There is no lease in that namespace, and a deletion may start a collection.
+  (*message.mutable_labels())["containerd.io/gc.root"] = "test";
   ASSERT_TRUE(upload->Send(message).has_value()) << upload->End();
   EXPECT_EQ(Read(Sha256(data), 0, 0, &got, other), "OK");
   EXPECT_EQ(got, data);
@@ -485,12 +489,17 @@ TEST_F(ContentTest, EmptyBlob) {
 }
 
 TEST_F(ContentTest, Sha512) {
-  if (old_containerd()) GTEST_SKIP() << "containerd 1.x hashes uploads with sha256 only";
   std::string data = salt_ + "512";
   auto upload = Begin();
   auto message = Message(api::COMMIT, "up", data);
   message.set_expected(Sha512(data));
   auto answer = upload->Send(message);
+  bool is_peer = getenv("GANTRY_CONFORMANCE_DAEMON") != nullptr ||
+                 getenv("GANTRY_CONFORMANCE_ADDRESS") != nullptr;
+  if (!answer.has_value() && is_peer &&
+      absl::StrContains(upload->End(), "unexpected commit digest sha256:")) {
+    GTEST_SKIP() << "this containerd (up to 2.1 at least) hashes uploads with sha256 only";
+  }
   ASSERT_TRUE(answer.has_value()) << upload->End();
   EXPECT_EQ(answer->digest(), Sha512(data));
   EXPECT_EQ(Info(Sha512(data)), "OK");

@@ -8,6 +8,7 @@
 //   create-fails  Create answers an error
 //   create-dies   exits during Create
 //   hang          answers neither State nor Stats
+//   sandbox       serves the sandbox API as well
 //   empty         Create is never remembered: Pids says NotFound
 //
 // FAKE_SHIM_DIR holds its sockets and the file `deleted`, one line per `delete` action.
@@ -35,6 +36,7 @@
 #include "base/ttrpc/client.h"
 #include "base/ttrpc/server.h"
 #include "containerd/events/task.pb.h"
+#include "containerd/runtime/sandbox/v1/sandbox.pb.h"
 #include "containerd/runtime/task/v2/shim.pb.h"
 #include "containerd/services/ttrpc/events/v1/events.pb.h"
 #include "containerd/types/introspection.pb.h"
@@ -45,6 +47,7 @@ namespace {
 using gantry::base::UniqueFd;
 using gantry::base::ttrpc::Call;
 namespace task = containerd::task::v2;
+namespace sandbox = containerd::runtime::sandbox::v1;
 namespace types = containerd::v1::types;
 
 struct Process {
@@ -63,6 +66,10 @@ class FakeShim {
     auto handler = [this](std::shared_ptr<Call> call) { Handle(std::move(call)); };
     server_.Register("containerd.task.v2.Task", handler);
     if (mode_ != "only-v2") server_.Register("containerd.task.v3.Task", handler);
+    if (mode_ == "sandbox") {
+      server_.Register("containerd.runtime.sandbox.v1.Sandbox",
+                       [this](std::shared_ptr<Call> call) { OfSandbox(std::move(call)); });
+    }
     if (!server_.Listen(std::move(listener)).ok()) return 1;
     return loop_.Run().ok() ? 0 : 1;
   }
@@ -129,6 +136,32 @@ class FakeShim {
       return call->Reply("");
     }
     call->Fail(absl::UnimplementedError(method));
+  }
+
+  void OfSandbox(std::shared_ptr<Call> call) {
+    if (call->method() == "WaitSandbox") {
+      sandbox_waiters_.push_back(std::move(call));
+      return;
+    }
+    if (call->method() == "StopSandbox") {
+      sandbox::WaitSandboxResponse response;
+      response.set_exit_status(137);
+      for (auto& waiter : sandbox_waiters_) waiter->Reply(response.SerializeAsString());
+      sandbox_waiters_.clear();
+      return call->Reply("");
+    }
+    if (call->method() == "StartSandbox") {
+      sandbox::StartSandboxResponse response;
+      response.set_pid(kPid);
+      return call->Reply(response.SerializeAsString());
+    }
+    if (call->method() == "SandboxStatus") {
+      sandbox::SandboxStatusResponse response;
+      response.set_sandbox_id(id_);
+      response.set_state("SANDBOX_READY");
+      return call->Reply(response.SerializeAsString());
+    }
+    call->Reply("");
   }
 
   void Create(Call& call) {
@@ -250,6 +283,7 @@ class FakeShim {
   gantry::base::ttrpc::Server server_{&loop_};
   std::map<std::string, Process> processes_;
   std::vector<std::shared_ptr<Call>> hung_;
+  std::vector<std::shared_ptr<Call>> sandbox_waiters_;
   std::shared_ptr<gantry::base::ttrpc::Client> events_;
 };
 

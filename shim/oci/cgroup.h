@@ -65,8 +65,10 @@ class Cgroup {
   // Writes what `resources` has. `initial`: device rules too, deny-all first and the devices every
   // container has last. A limit that cannot be set is an error, never skipped.
   virtual absl::Status Apply(const Resources& resources, bool initial) = 0;
-  // Files through which a child joins by writing "0".
-  virtual absl::StatusOr<std::vector<CgroupJoin>> OpenJoins() = 0;
+  // Files through which a child joins by writing "0". `beside` (0: nobody) is a process of the
+  // container to join when the cgroup itself may have none, because the container delegates
+  // controllers to sub-cgroups (version 2, "no internal processes").
+  virtual absl::StatusOr<std::vector<CgroupJoin>> OpenJoins(pid_t beside) = 0;
   virtual absl::Status Freeze(bool frozen) = 0;
   virtual absl::StatusOr<bool> Frozen() const = 0;
   virtual absl::StatusOr<std::vector<pid_t>> Pids() const = 0;  // with those of sub-cgroups
@@ -74,8 +76,8 @@ class Cgroup {
   virtual absl::Status KillAll() = 0;
   virtual absl::StatusOr<Metrics> Stats() const = 0;
   virtual absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom() const = 0;
-  // Removes the directories with their sub-cgroups; waits up to a second for dying processes.
-  // `removed_all` false means that processes are left (FailedPrecondition).
+  // Removes the directories with their sub-cgroups; waits up to a second for dying processes, and
+  // is FailedPrecondition when live ones are left.
   virtual absl::Status Remove() = 0;
   // Steps that show the cgroups inside the container at `mount.destination`.
   virtual absl::Status PlanMounts(const MountSpec& mount, bool cgroup_namespace,

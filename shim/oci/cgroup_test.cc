@@ -198,7 +198,7 @@ class CgroupV2KernelTest : public ::testing::Test {
   }
   // A child in the cgroup that runs `body` and exits with its value.
   pid_t Fork(const std::function<int()>& body) {
-    auto joins = cgroup_->OpenJoins();
+    auto joins = cgroup_->OpenJoins(0);
     EXPECT_TRUE(joins.ok()) << joins.status();
     pid_t pid = fork();
     if (pid == 0) _exit(write((*joins)[0].fd.get(), "0", 1) == 1 ? body() : 99);

@@ -81,7 +81,7 @@ class CgroupV1 : public Cgroup {
 
   absl::Status Apply(const Resources& resources, bool initial) override;
 
-  absl::StatusOr<std::vector<CgroupJoin>> OpenJoins() override {
+  absl::StatusOr<std::vector<CgroupJoin>> OpenJoins(pid_t) override {
     std::vector<CgroupJoin> joins;
     for (const Part& part : parts_) {
       CgroupJoin join;

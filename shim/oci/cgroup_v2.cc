@@ -91,9 +91,15 @@ class CgroupV2 : public Cgroup {
     return ApplyRest(resources);
   }
 
-  absl::StatusOr<std::vector<CgroupJoin>> OpenJoins() override {
+  absl::StatusOr<std::vector<CgroupJoin>> OpenJoins(pid_t beside) override {
     std::vector<CgroupJoin> joins(1);
-    joins[0].path = dir_ + "/cgroup.procs";
+    std::string dir = dir_;
+    if (beside > 0 && !ReadCgroupFile(dir_, "cgroup.subtree_control").value_or("").empty()) {
+      std::string own = base::ReadFile(absl::StrCat("/proc/", beside, "/cgroup")).value_or("");
+      std::string path = OwnCgroup(own, "");
+      if (absl::StartsWith(path, path_ + "/")) dir = root_ + path;
+    }
+    joins[0].path = dir + "/cgroup.procs";
     joins[0].fd.Reset(open(joins[0].path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!joins[0].fd.valid()) return base::ErrnoStatus(errno, absl::StrCat("open ", joins[0].path));
     return joins;

@@ -136,7 +136,7 @@ absl::StatusOr<InitPlan> Container::Impl::Plan() {
     GANTRY_ASSIGN_OR_RETURN(plan.start_listener, ListenForStart(options.start_socket));
   }
   GANTRY_ASSIGN_OR_RETURN(plan.namespaces, PlanNamespaces(spec));
-  GANTRY_ASSIGN_OR_RETURN(plan.namespaces.cgroups, cgroup->OpenJoins());
+  GANTRY_ASSIGN_OR_RETURN(plan.namespaces.cgroups, cgroup->OpenJoins(0));
   if (!options.no_new_keyring) plan.namespaces.keyring = absl::StrCat("_ses.", options.id);
   if (spec.FindNamespace(CLONE_NEWNS)->path.empty()) {
     GANTRY_ASSIGN_OR_RETURN(plan.rootfs, PlanRootfs(options, spec, *cgroup));
@@ -263,7 +263,7 @@ absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
   GANTRY_ASSIGN_OR_RETURN(bool paused, impl_->cgroup->Frozen());
   if (paused) return absl::FailedPreconditionError("cannot exec in a paused container");
   NamespacePlan namespaces;
-  GANTRY_ASSIGN_OR_RETURN(namespaces.cgroups, impl_->cgroup->OpenJoins());
+  GANTRY_ASSIGN_OR_RETURN(namespaces.cgroups, impl_->cgroup->OpenJoins(impl_->pid));
   if (!impl_->options.no_new_keyring) {
     namespaces.keyring = absl::StrCat("_ses.", impl_->options.id);
   }

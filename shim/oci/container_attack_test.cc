@@ -1,7 +1,11 @@
 // Images and volumes made to break out; the canary is a directory of the host that must not change.
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "absl/strings/match.h"
@@ -185,6 +189,38 @@ TEST_F(ContainerAttackTest, TheProcessIsNotDumpableBeforeExec) {
   // The owner of /proc/PID of a process that is not dumpable is root, whatever its uid.
   ASSERT_EQ(stat(absl::StrCat("/proc/", bundle_.init().pid, "/fd").c_str(), &st), 0);
   EXPECT_EQ(st.st_uid, 0u);
+}
+
+// CVE-2021-30465, CVE-2024-45310: a volume in which another container swaps a directory and a link
+// while mount points are looked up and made.
+TEST_F(ContainerAttackTest, SwappedMountPointsNeverLeadOutside) {
+  std::string volume = bundle_.dir() + "/volume";
+  ASSERT_EQ(mkdir(volume.c_str(), 0755), 0);
+  ASSERT_EQ(mkdir((volume + "/a").c_str(), 0755), 0);
+  ASSERT_EQ(symlink(canary_.c_str(), (volume + "/b").c_str()), 0);
+  pid_t swapper = fork();
+  if (swapper == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    std::string a = volume + "/a", b = volume + "/b";
+    while (true) renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE);
+  }
+  bundle_.spec["mounts"].push_back(
+      {{"destination", "/v"}, {"type", "bind"}, {"source", volume}, {"options", {"bind", "rw"}}});
+  AddTmpfs("/v/a/new/dir");
+  bundle_.spec["mounts"].push_back({{"destination", "/v/a/new-file"},
+                                    {"type", "bind"},
+                                    {"source", "/etc/hostname"},
+                                    {"options", {"bind", "ro"}}});
+  AddTmpfs("/v/a");
+  int started = 0;
+  for (int i = 0; i < 60; ++i) {
+    // Some rounds fail cleanly, when the walk meets what is being moved.
+    started += bundle_.RunScript("true").status.ok();
+  }
+  kill(swapper, SIGKILL);
+  waitpid(swapper, nullptr, 0);
+  EXPECT_GT(started, 0);
+  ExpectCanaryUntouched();
 }
 
 // CVE-2022-0811 and its class.

@@ -328,7 +328,7 @@ absl::StatusOr<SeccompProgram> CompileSeccomp(absl::string_view json) {
   Context context(seccomp_init(profile.default_action));
   if (context == nullptr) return absl::InternalError("seccomp_init failed");
   seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
-  // The default kills calls of architectures that the profile does not name; runc does not either.
+  // Calls of architectures that the profile does not name kill the thread: libseccomp's default.
   GANTRY_RETURN_IF_ERROR(AddArchitectures(profile, context.get()));
   GANTRY_RETURN_IF_ERROR(AddRules(reader, profile, context.get()));
   GANTRY_RETURN_IF_ERROR(status);

@@ -22,7 +22,7 @@ struct Command {
   const char* usage;
   std::vector<Flag> flags;
   absl::StatusOr<int> (*run)(const Globals& globals, const Args& args);
-  bool enters;  // its process becomes one of the container: run it from a sealed copy
+  bool enters;  // its process becomes one of the container: run it from a read-only mount
 };
 
 const std::vector<Command>& LifecycleCommands();  // create start run exec kill delete

@@ -1,15 +1,8 @@
 // gantry-oci: the engine behind the command line of runc.
 
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -18,6 +11,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "shim/oci/cli/commands.h"
+#include "shim/oci/readonly_self.h"
 
 namespace gantry::oci {
 namespace {
@@ -42,26 +36,6 @@ void PrintHelp() {
   puts("\nexample:\n  gantry-oci run -b /path/to/bundle name");
 }
 
-// The container can reach the program of a process that enters it (/proc/PID/exe): it must not be
-// a file that anybody could write to later (CVE-2019-5736). So: a sealed copy in memory.
-absl::Status BecomeSealedCopy(char** argv) {
-  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd self, base::Open("/proc/self/exe", O_RDONLY));
-  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-  int seals = fcntl(self.get(), F_GET_SEALS);
-  if (seals >= 0 && (seals & kSeals) == kSeals) return absl::OkStatus();
-  base::UniqueFd copy(memfd_create("gantry-oci", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  struct stat st;
-  if (!copy.valid() || fstat(self.get(), &st) != 0) return base::ErrnoStatus(errno, "memfd_create");
-  off_t at = 0;
-  while (at < st.st_size) {
-    ssize_t n = sendfile(copy.get(), self.get(), &at, static_cast<size_t>(st.st_size - at));
-    if (n <= 0) return base::ErrnoStatus(errno, "copy the program");
-  }
-  if (fcntl(copy.get(), F_ADD_SEALS, kSeals) != 0) return base::ErrnoStatus(errno, "seal");
-  fexecve(copy.get(), argv, environ);
-  return base::ErrnoStatus(errno, "execute the sealed copy");
-}
-
 void Report(const Args& globals, const absl::Status& status) {
   std::string message(status.message());
   fprintf(stderr, "gantry-oci: %s\n", message.c_str());
@@ -83,7 +57,7 @@ absl::StatusOr<int> Dispatch(const Args& globals, char** argv) {
     if (words[0] != command->name) continue;
     words.erase(words.begin());
     GANTRY_ASSIGN_OR_RETURN(Args args, Args::Parse(command->flags, words));
-    if (command->enters) GANTRY_RETURN_IF_ERROR(BecomeSealedCopy(argv));
+    if (command->enters) GANTRY_RETURN_IF_ERROR(ExecuteFromReadonlyMount(argv));
     Globals settings{globals.Get("root", "/run/gantry-oci"), globals.Has("systemd-cgroup")};
     return command->run(settings, args);
   }

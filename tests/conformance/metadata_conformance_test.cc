@@ -513,10 +513,13 @@ TEST_F(MetadataTest, ContainerUpdates) {
   EXPECT_EQ(updated.extensions().at("e").value(), "1");
   EXPECT_EQ(UpdateContainer(change, {}, &updated), "OK");
   EXPECT_EQ(updated.image(), "new");
-  change.clear_spec();
-  EXPECT_EQ(UpdateContainer(change, {"spec"}),
-            "INVALID_ARGUMENT: update failed validation: container.Spec must be set: "
-            "invalid argument");
+  // containerd 2 means to refuse this as well, but compares a nil of another type.
+  if (containerd_major() != 2) {
+    change.clear_spec();
+    EXPECT_EQ(UpdateContainer(change, {"spec"}),
+              "INVALID_ARGUMENT: update failed validation: container.Spec must be set: "
+              "invalid argument");
+  }
   EXPECT_EQ(UpdateContainer(MakeContainer(""), {}), "INVALID_ARGUMENT: Container.ID required");
   EXPECT_EQ(UpdateContainer(MakeContainer("d"), {}), "NOT_FOUND: container \"d\": not found");
 }
@@ -532,9 +535,11 @@ TEST_F(MetadataTest, ContainersAreValidated) {
             "set: invalid argument");
   container = MakeContainer("c");
   container.clear_spec();
-  EXPECT_EQ(CreateContainer(container),
-            "INVALID_ARGUMENT: create container failed validation: container.Spec must be set: "
-            "invalid argument");
+  if (containerd_major() != 2) {
+    EXPECT_EQ(CreateContainer(container),
+              "INVALID_ARGUMENT: create container failed validation: container.Spec must be set: "
+              "invalid argument");
+  }
   container = MakeContainer("c");
   container.set_snapshot_key("k");
   EXPECT_EQ(CreateContainer(container),

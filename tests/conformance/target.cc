@@ -56,11 +56,13 @@ class Target : public ::testing::Environment {
   std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
   std::string version_;
+  bool is_gantryd_ = false;
 
  private:
   std::string StartDaemon() {
     std::string program = Env("GANTRY_CONFORMANCE_DAEMON");
     if (program.empty()) program = Env("GANTRY_BIN_DIR") + "/gantryd";
+    is_gantryd_ = absl::EndsWith(program, "/gantryd");
     if (!base::Exists(program)) {
       return absl::StrCat(program, " does not exist and GANTRY_CONFORMANCE_ADDRESS is not set");
     }
@@ -145,8 +147,10 @@ std::shared_ptr<grpc::Channel> ConformanceTest::channel() const { return Target:
 
 std::string ConformanceTest::address() const { return Target::Get()->address_; }
 
-bool ConformanceTest::old_containerd() const {
-  return absl::StartsWith(Target::Get()->version_, "1.");
+int ConformanceTest::containerd_major() const {
+  const Target& target = *Target::Get();
+  if (target.is_gantryd_) return 0;
+  return absl::StartsWith(target.version_, "1.") ? 1 : 2;
 }
 
 std::unique_ptr<grpc::ClientContext> ConformanceTest::Call(absl::string_view lease) const {

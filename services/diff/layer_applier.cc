@@ -155,6 +155,7 @@ class PipelinedApplier : public LayerApplier {
     GANTRY_ASSIGN_OR_RETURN(EntryUnpacker::Usage usage, unpacker_.Finish());
     result_.usage_bytes = usage.bytes;
     result_.usage_inodes = usage.inodes;
+    result_.implicit_dirs = unpacker_.implicit_dirs();
     result_.diff_id = tar_hasher_.Finish();
     if (options_.hash_blob) result_.blob_digest = blob_hasher_.Finish();
     return result_;

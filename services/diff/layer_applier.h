@@ -49,6 +49,9 @@ struct LayerResult {
   // snapshot need not walk it. Exact for an upper directory that was empty before, with kOverlay.
   int64_t usage_bytes = 0;
   int64_t usage_inodes = 0;
+  // Directories that had to be made although the layer has no entry for them, parents first: when
+  // the lower layers were not known, InheritDirectories() makes good for it.
+  std::vector<std::string> implicit_dirs;
 };
 
 // Unpacks one layer (tar; gzip, zstd or plain, found out from the bytes) into a directory in a

@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "services/diff/disk_usage.h"
 #include "services/diff/file_attributes.h"
+#include "services/diff/inherit.h"
 
 namespace gantry::services {
 namespace {
@@ -325,32 +326,14 @@ absl::Status EntryUnpacker::RemoveLower(int dir_fd, uint64_t dir_inode) {
 
 absl::Status EntryUnpacker::OnImplicitDirectory(const std::string& path, Dir* dir) {
   timespec mtime{0, UTIME_OMIT};
-  GANTRY_RETURN_IF_ERROR(CopyFromLower(path, dir->fd.get(), &mtime));
+  GANTRY_RETURN_IF_ERROR(InheritDirectory(lowers_, path, dir->fd.get(), &mtime));
+  implicit_dirs_.push_back(path);
   dir_times_[path] = mtime;
   SplitPath split = SplitArchivePath(path);
   struct stat st;
   if (fstatat(dir->fd.get(), "..", &st, 0) != 0) return base::ErrnoStatus(errno, "stat parent");
   Mark(st.st_ino, split.name);
   return absl::OkStatus();
-}
-
-absl::Status EntryUnpacker::CopyFromLower(const std::string& path, int fd, timespec* mtime) {
-  for (const base::UniqueFd& lower : lowers_) {
-    auto from = base::OpenUnder(lower.get(), path, O_PATH);
-    if (!from.ok()) {
-      if (base::ErrnoOf(from.status()) == ENOENT) continue;
-      break;
-    }
-    struct stat st;
-    if (fstat(from->get(), &st) != 0 || !S_ISDIR(st.st_mode)) break;
-    if (fchown(fd, st.st_uid, st.st_gid) != 0) return base::ErrnoStatus(errno, "chown");
-    GANTRY_ASSIGN_OR_RETURN(auto xattrs, ReadXattrs(from->get()));
-    GANTRY_RETURN_IF_ERROR(WriteXattrs(fd, xattrs));
-    *mtime = st.st_mtim;
-    if (fchmod(fd, st.st_mode & 07777) != 0) return base::ErrnoStatus(errno, "chmod");
-    return absl::OkStatus();
-  }
-  return fchmod(fd, 0755) == 0 ? absl::OkStatus() : base::ErrnoStatus(errno, "chmod");
 }
 
 void EntryUnpacker::Mark(uint64_t parent_inode, const std::string& name) {

@@ -30,6 +30,8 @@ class EntryUnpacker : public archive::TarSink {
   };
   // After the last entry: times of the directories, and the sum.
   absl::StatusOr<Usage> Finish();
+  // See LayerResult::implicit_dirs.
+  const std::vector<std::string>& implicit_dirs() const { return implicit_dirs_; }
 
  private:
   using Dir = DirCache::Dir;
@@ -60,7 +62,6 @@ class EntryUnpacker : public archive::TarSink {
   absl::Status RemoveUnlessMade(Dir* dir, const std::string& name);
   absl::Status RemoveLower(int dir_fd, uint64_t dir_inode);
   absl::Status OnImplicitDirectory(const std::string& path, Dir* dir);
-  absl::Status CopyFromLower(const std::string& path, int fd, timespec* mtime);
 
   void Mark(uint64_t parent_inode, const std::string& name);
   bool IsMade(uint64_t parent_inode, const std::string& name) const;
@@ -75,6 +76,7 @@ class EntryUnpacker : public archive::TarSink {
 
   // Directories of this layer with the times they get at the end; tv_nsec UTIME_OMIT for none.
   std::unordered_map<std::string, timespec> dir_times_;
+  std::vector<std::string> implicit_dirs_;
   // What this layer made, as hashes of parent inode and name.
   absl::flat_hash_set<uint64_t> made_;
   Usage usage_;

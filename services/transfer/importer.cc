@@ -58,7 +58,7 @@ absl::Status ImportImages(
                           job.deps->content->ReadBlob(job.ctx, index.digest, kMaxManifestBytes));
   GANTRY_ASSIGN_OR_RETURN(ImageIndex parsed, ParseIndex(bytes, index.media_type));
   GANTRY_ASSIGN_OR_RETURN(std::vector<TreeImage> images, WalkImported(job, store, index));
-  GANTRY_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Unpacker>> unpackers,
+  GANTRY_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<ImageUnpacker>> unpackers,
                           StartUnpackers(job, store, images));
   for (const auto& unpacker : unpackers) GANTRY_RETURN_IF_ERROR(unpacker->Finish());
   std::vector<ImageDescriptor> targets = {index};

@@ -29,7 +29,7 @@ Platform PlatformOf(const containerd::types::Platform& p) {
 // Where a layer of the registry goes besides the content store.
 struct LayerTarget {
   ImageDescriptor blob;
-  Unpacker* unpacker = nullptr;
+  ImageUnpacker* unpacker = nullptr;
   size_t index = 0;
 };
 
@@ -184,7 +184,7 @@ absl::Status Pull::Stream(const LayerTarget& target, ContentWriter* writer) {
 // Each blob once, although images of one index or one image may share it; it is unpacked as it
 // comes in for the first that wants it, and from the store for the others.
 std::vector<LayerTarget> PlanLayers(const std::vector<TreeImage>& images,
-                                    const std::vector<std::unique_ptr<Unpacker>>& unpackers) {
+                                    const std::vector<std::unique_ptr<ImageUnpacker>>& unpackers) {
   std::vector<LayerTarget> out;
   std::map<base::Digest, size_t> known;
   for (const TreeImage& image : images) {
@@ -222,7 +222,7 @@ absl::Status Pull::Run() {
   };
   walker.options = TreeOptionsOf(store_);
   GANTRY_ASSIGN_OR_RETURN(std::vector<TreeImage> images, walker.Walk(root));
-  GANTRY_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Unpacker>> unpackers,
+  GANTRY_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<ImageUnpacker>> unpackers,
                           StartUnpackers(job_, store_, images));
   std::vector<LayerTarget> layers = PlanLayers(images, unpackers);
   for (const LayerTarget& target : layers) job_.progress->Add(target.blob);
@@ -245,9 +245,9 @@ TreeOptions TreeOptionsOf(const StoreRequest& store) {
   return out;
 }
 
-absl::StatusOr<std::vector<std::unique_ptr<Unpacker>>> StartUnpackers(
+absl::StatusOr<std::vector<std::unique_ptr<ImageUnpacker>>> StartUnpackers(
     const TransferJob& job, const StoreRequest& store, const std::vector<TreeImage>& images) {
-  std::vector<std::unique_ptr<Unpacker>> out;
+  std::vector<std::unique_ptr<ImageUnpacker>> out;
   for (const auto& configuration : store.unpacks()) {
     std::string snapshotter = configuration.snapshotter();
     if (snapshotter.empty()) snapshotter = job.deps->config.default_snapshotter;
@@ -260,7 +260,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Unpacker>>> StartUnpackers(
     for (const TreeImage& image : images) {
       bool fits = image.config.platform.empty() || PlatformScore(wanted, image.config.platform) > 0;
       if (!image.with_layers || !image.runnable || !fits) continue;
-      out.push_back(std::make_unique<Unpacker>(job, image, snapshotter));
+      out.push_back(std::make_unique<ImageUnpacker>(job, image, snapshotter));
       GANTRY_RETURN_IF_ERROR(out.back()->Start());
     }
   }

@@ -9,8 +9,8 @@
 #include "containerd/types/transfer/imagestore.pb.h"
 #include "services/registry/client.h"
 #include "services/transfer/image_tree.h"
+#include "services/transfer/image_unpacker.h"
 #include "services/transfer/transfer_deps.h"
-#include "services/transfer/unpacker.h"
 
 namespace gantry::services {
 
@@ -20,7 +20,7 @@ TreeOptions TreeOptionsOf(const containerd::types::transfer::ImageStore& store);
 // One unpacker, started, for each image and each unpack configuration that goes together by
 // platform. Configurations for snapshotters that do not exist are left out with a warning, as
 // containerd does.
-absl::StatusOr<std::vector<std::unique_ptr<Unpacker>>> StartUnpackers(
+absl::StatusOr<std::vector<std::unique_ptr<ImageUnpacker>>> StartUnpackers(
     const TransferJob& job, const containerd::types::transfer::ImageStore& store,
     const std::vector<TreeImage>& images);
 

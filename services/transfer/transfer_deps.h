@@ -11,7 +11,6 @@
 namespace gantry::services {
 
 class ContentStore;
-class Differ;
 class ImageStore;
 class LeaseStore;
 class Progress;
@@ -22,6 +21,8 @@ struct TransferConfig {
   int max_concurrent_downloads = 3;
   int max_concurrent_uploads = 3;
   std::string default_snapshotter = "overlayfs";
+  // An existing directory of ours for temporary mount points.
+  std::string temp_dir = "/tmp";
   // certs.d of the configuration; a client may name another directory in its request.
   std::string hosts_dir;
 };
@@ -32,7 +33,6 @@ struct TransferDeps {
   ImageStore* images = nullptr;
   LeaseStore* leases = nullptr;
   Snapshots* snapshots = nullptr;
-  Differ* differ = nullptr;
   StreamManager* streams = nullptr;
   TransferConfig config;
 };

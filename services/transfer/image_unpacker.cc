@@ -1,17 +1,20 @@
-#include "services/transfer/unpacker.h"
+#include "services/transfer/image_unpacker.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "services/content/content_store.h"
-#include "services/diff/differ.h"
+#include "services/diff/apply_target.h"
+#include "services/diff/inherit.h"
 #include "services/metadata/lease_store.h"
 #include "services/snapshots/snapshots.h"
 
@@ -21,12 +24,24 @@ namespace {
 constexpr char kRefLabel[] = "containerd.io/snapshot.ref";
 constexpr size_t kReadSize = 1u << 20;
 
+std::vector<std::string> LowerDirs(const std::vector<base::Mount>& mounts) {
+  for (const base::Mount& mount : mounts) {
+    for (absl::string_view option : mount.options) {
+      if (absl::ConsumePrefix(&option, "lowerdir=")) {
+        return absl::StrSplit(option, ':', absl::SkipEmpty());
+      }
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
-Unpacker::Unpacker(const TransferJob& job, const TreeImage& image, std::string snapshotter)
+ImageUnpacker::ImageUnpacker(const TransferJob& job, const TreeImage& image,
+                             std::string snapshotter)
     : job_(job), image_(image), snapshotter_(std::move(snapshotter)) {}
 
-Unpacker::~Unpacker() {
+ImageUnpacker::~ImageUnpacker() {
   for (Layer& layer : layers_) {
     if (layer.key.empty()) continue;
     absl::Status status = job_.deps->snapshots->Remove(job_.ctx, snapshotter_, layer.key);
@@ -37,7 +52,7 @@ Unpacker::~Unpacker() {
   }
 }
 
-BlobLabels Unpacker::SnapshotLabels(size_t i) const {
+BlobLabels ImageUnpacker::SnapshotLabels(size_t i) const {
   BlobLabels labels = {{kRefLabel, layers_[i].chain_id.str()}};
   for (const auto& [key, value] : image_.manifest.layers[i].annotations) {
     if (absl::StartsWith(key, "containerd.io/snapshot/")) labels[key] = value;
@@ -46,7 +61,7 @@ BlobLabels Unpacker::SnapshotLabels(size_t i) const {
 }
 
 // Puts the lease on the committed snapshot first, then looks: so it cannot vanish in between.
-absl::StatusOr<bool> Unpacker::Claim(size_t i) {
+absl::StatusOr<bool> ImageUnpacker::Claim(size_t i) {
   const std::string chain_id = layers_[i].chain_id.str();
   LeaseStore::Resource resource;
   resource.set_type(LeaseSnapshots(snapshotter_));
@@ -58,7 +73,7 @@ absl::StatusOr<bool> Unpacker::Claim(size_t i) {
   return info.status();
 }
 
-absl::Status Unpacker::Prepare(size_t i, bool with_parent) {
+absl::Status ImageUnpacker::Prepare(size_t i, bool with_parent) {
   Layer& layer = layers_[i];
   std::string key = absl::StrCat("extract-", absl::ToUnixNanos(absl::Now()) % 1000000000, "-",
                                  base::RandomHex(3), " ", layer.chain_id.str());
@@ -72,10 +87,14 @@ absl::Status Unpacker::Prepare(size_t i, bool with_parent) {
   GANTRY_RETURN_IF_ERROR(mounts.status());
   layer.key = key;
   layer.rebase = !with_parent;
+  if (parallel_) {
+    GANTRY_ASSIGN_OR_RETURN(layer.dir, LayerDir(i));
+  }
+  if (parallel_ && with_parent && i > 0) base_dirs_ = LowerDirs(*mounts);
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::Start() {
+absl::Status ImageUnpacker::Start() {
   const std::vector<base::Digest>& diff_ids = image_.config.diff_ids;
   if (diff_ids.size() != image_.manifest.layers.size()) {
     return absl::InvalidArgumentError(
@@ -106,11 +125,15 @@ absl::Status Unpacker::Start() {
   return absl::OkStatus();
 }
 
-bool Unpacker::WantsStream(size_t i) const {
+bool ImageUnpacker::WantsStream(size_t i) const {
   return parallel_ && !layers_[i].present && !layers_[i].key.empty() && !layers_[i].unpacked;
 }
 
-absl::StatusOr<std::unique_ptr<LayerApplier>> Unpacker::OpenLayer(size_t i) {
+absl::StatusOr<std::string> ImageUnpacker::LayerDir(size_t i) const {
+  return job_.deps->snapshots->LayerDir(job_.ctx, snapshotter_, layers_[i].key);
+}
+
+absl::StatusOr<std::unique_ptr<LayerApplier>> ImageUnpacker::OpenLayer(size_t i) {
   GANTRY_ASSIGN_OR_RETURN(std::string dir,
                           job_.deps->snapshots->LayerDir(job_.ctx, snapshotter_, layers_[i].key));
   GANTRY_ASSIGN_OR_RETURN(base::UniqueFd root, base::Open(dir, O_RDONLY | O_DIRECTORY));
@@ -119,7 +142,7 @@ absl::StatusOr<std::unique_ptr<LayerApplier>> Unpacker::OpenLayer(size_t i) {
   return LayerApplier::Create(std::move(root), options);
 }
 
-absl::Status Unpacker::LayerDone(size_t i, const LayerResult& result) {
+absl::Status ImageUnpacker::LayerDone(size_t i, const LayerResult& result) {
   Layer& layer = layers_[i];
   if (result.diff_id != layer.diff_id) {
     return absl::FailedPreconditionError(absl::StrCat("wrong diff id calculated on extraction ",
@@ -131,18 +154,16 @@ absl::Status Unpacker::LayerDone(size_t i, const LayerResult& result) {
   return absl::OkStatus();
 }
 
-absl::Status Unpacker::ApplyStored(size_t i) {
+absl::Status ImageUnpacker::Feed(size_t i, LayerApplier* applier) {
   const ImageDescriptor& blob = image_.manifest.layers[i];
   GANTRY_ASSIGN_OR_RETURN(BlobReader reader, job_.deps->content->OpenReader(job_.ctx, blob.digest));
-  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<LayerApplier> applier, OpenLayer(i));
   std::string buffer(kReadSize, '\0');
   for (int64_t offset = 0; offset < reader.size;) {
     GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
     ssize_t n = pread(reader.fd.get(), buffer.data(), buffer.size(), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return base::ErrnoStatus(errno, "read blob " + blob.digest.str());
-    if (n == 0)
-      return absl::DataLossError("blob " + blob.digest.str() + " is shorter than recorded");
+    if (n == 0) return absl::DataLossError("blob " + blob.digest.str() + " is cut short");
     GANTRY_RETURN_IF_ERROR(
         applier->Write(absl::string_view(buffer.data(), static_cast<size_t>(n))));
     offset += n;
@@ -155,8 +176,13 @@ absl::Status Unpacker::ApplyStored(size_t i) {
   return LayerDone(i, result);
 }
 
+absl::Status ImageUnpacker::ApplyStored(size_t i) {
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<LayerApplier> applier, OpenLayer(i));
+  return Feed(i, applier.get());
+}
+
 // For snapshotters whose snapshots hold the whole tree.
-absl::Status Unpacker::ApplyInOrder(size_t i) {
+absl::Status ImageUnpacker::ApplyInOrder(size_t i) {
   Layer& layer = layers_[i];
   GANTRY_ASSIGN_OR_RETURN(layer.present, Claim(i));
   if (layer.present) return absl::OkStatus();
@@ -164,16 +190,28 @@ absl::Status Unpacker::ApplyInOrder(size_t i) {
   if (layer.present) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(std::vector<base::Mount> mounts,
                           job_.deps->snapshots->Mounts(job_.ctx, snapshotter_, layer.key));
-  const ImageDescriptor& blob = image_.manifest.layers[i];
-  GANTRY_ASSIGN_OR_RETURN(
-      Descriptor applied,
-      job_.deps->differ->Apply(job_.ctx, {blob.media_type, blob.digest, blob.size, {}}, mounts));
-  LayerResult result;
-  result.diff_id = applied.digest;
-  return LayerDone(i, result);
+  GANTRY_ASSIGN_OR_RETURN(ApplyTarget target, OpenApplyTarget(mounts, job_.deps->config.temp_dir));
+  LayerApplierOptions options;
+  options.whiteouts = target.whiteouts;
+  options.lower_dirs = target.lower_dirs;
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<LayerApplier> applier,
+                          LayerApplier::Create(std::move(target.root), options));
+  return Feed(i, applier.get());
 }
 
-absl::Status Unpacker::Commit(size_t i) {
+// Layers that were unpacked side by side did not see what lies below them.
+absl::Status ImageUnpacker::Inherit(size_t i) {
+  if (i == 0 || layers_[i].result.implicit_dirs.empty()) return absl::OkStatus();
+  std::vector<std::string> lowers;
+  for (size_t k = i; k-- > 0;) {
+    if (layers_[k].dir.empty()) break;
+    lowers.push_back(layers_[k].dir);
+  }
+  lowers.insert(lowers.end(), base_dirs_.begin(), base_dirs_.end());
+  return InheritDirectories(layers_[i].dir, lowers, layers_[i].result.implicit_dirs);
+}
+
+absl::Status ImageUnpacker::Commit(size_t i) {
   Layer& layer = layers_[i];
   CommitOptions options;
   options.labels = SnapshotLabels(i);
@@ -192,7 +230,7 @@ absl::Status Unpacker::Commit(size_t i) {
   return status;
 }
 
-absl::Status Unpacker::Finish() {
+absl::Status ImageUnpacker::Finish() {
   for (size_t i = 0; i < layers_.size(); ++i) {
     GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
     Layer& layer = layers_[i];
@@ -203,7 +241,10 @@ absl::Status Unpacker::Finish() {
                               absl::StrCat("apply layer ", image_.manifest.layers[i].digest.str()));
       }
     }
-    if (!layer.present) GANTRY_RETURN_IF_ERROR(Commit(i));
+    if (!layer.present) {
+      if (parallel_) GANTRY_RETURN_IF_ERROR(Inherit(i));
+      GANTRY_RETURN_IF_ERROR(Commit(i));
+    }
     absl::Status labelled = EnsureLabels(job_, image_.manifest.layers[i].digest,
                                          {{"containerd.io/uncompressed", layer.diff_id.str()}});
     if (!labelled.ok() && !absl::IsNotFound(labelled)) return labelled;

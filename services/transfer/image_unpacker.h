@@ -1,5 +1,5 @@
-#ifndef GANTRY_SERVICES_TRANSFER_UNPACKER_H_
-#define GANTRY_SERVICES_TRANSFER_UNPACKER_H_
+#ifndef GANTRY_SERVICES_TRANSFER_IMAGE_UNPACKER_H_
+#define GANTRY_SERVICES_TRANSFER_IMAGE_UNPACKER_H_
 
 #include <memory>
 #include <string>
@@ -21,14 +21,14 @@ namespace gantry::services {
 // Elsewhere (native, proxies) layers are applied one after the other from the content store.
 //
 // Start() and Finish() by one thread; between them different layers by different threads.
-class Unpacker {
+class ImageUnpacker {
  public:
   // `image` must be runnable and outlive the unpacker.
-  Unpacker(const TransferJob& job, const TreeImage& image, std::string snapshotter);
+  ImageUnpacker(const TransferJob& job, const TreeImage& image, std::string snapshotter);
   // Removes what was prepared and not committed.
-  ~Unpacker();
-  Unpacker(const Unpacker&) = delete;
-  Unpacker& operator=(const Unpacker&) = delete;
+  ~ImageUnpacker();
+  ImageUnpacker(const ImageUnpacker&) = delete;
+  ImageUnpacker& operator=(const ImageUnpacker&) = delete;
 
   const TreeImage& image() const { return image_; }
 
@@ -53,6 +53,7 @@ class Unpacker {
     base::Digest diff_id;
     base::Digest chain_id;
     std::string key;       // of the active snapshot; empty: none
+    std::string dir;       // LayerDir() of the active snapshot, when parallel
     bool present = false;  // committed snapshot was there
     bool unpacked = false;
     bool rebase = false;  // prepared without its parent
@@ -61,6 +62,9 @@ class Unpacker {
   absl::StatusOr<bool> Claim(size_t i);
   absl::Status Prepare(size_t i, bool with_parent);
   absl::Status ApplyInOrder(size_t i);
+  absl::Status Feed(size_t i, LayerApplier* applier);
+  absl::Status Inherit(size_t i);
+  absl::StatusOr<std::string> LayerDir(size_t i) const;
   absl::Status Commit(size_t i);
   std::string Parent(size_t i) const { return i == 0 ? "" : layers_[i - 1].chain_id.str(); }
   BlobLabels SnapshotLabels(size_t i) const;
@@ -69,9 +73,11 @@ class Unpacker {
   const TreeImage& image_;
   const std::string snapshotter_;
   bool parallel_ = false;
+  // Directories of the layers that were there before, nearest first.
+  std::vector<std::string> base_dirs_;
   std::vector<Layer> layers_;
 };
 
 }  // namespace gantry::services
 
-#endif  // GANTRY_SERVICES_TRANSFER_UNPACKER_H_
+#endif  // GANTRY_SERVICES_TRANSFER_IMAGE_UNPACKER_H_

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "services/registry/reference.h"
@@ -194,16 +195,18 @@ absl::StatusOr<std::vector<RegistryHost>> FromCertFiles(const std::string& dir) 
   return std::vector<RegistryHost>{std::move(host)};
 }
 
-std::string FindDir(absl::string_view host, const std::string& root) {
+std::string FindDir(absl::string_view host, const std::string& roots) {
   std::vector<std::string> names;
   if (absl::string_view port = PortOf(host); !port.empty()) {
     names.push_back(absl::StrCat(host.substr(0, host.size() - port.size() - 1), "_", port, "_"));
   }
   names.emplace_back(host);
   names.emplace_back("_default");
-  for (const std::string& name : names) {
-    std::string dir = absl::StrCat(root, "/", name);
-    if (base::Exists(dir)) return dir;
+  for (absl::string_view root : absl::StrSplit(roots, ':', absl::SkipEmpty())) {
+    for (const std::string& name : names) {
+      std::string dir = absl::StrCat(root, "/", name);
+      if (base::Exists(dir)) return dir;
+    }
   }
   return "";
 }

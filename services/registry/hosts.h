@@ -35,7 +35,8 @@ struct RegistryHost {
 };
 
 struct HostsOptions {
-  // Directory of HOST/hosts.toml files (containerd's certs.d); empty: none.
+  // Directories of HOST/hosts.toml files (containerd's certs.d), separated by ':'; the first that
+  // has something for the host counts. Empty: none.
   std::string config_dir;
   // For hosts without an explicit scheme; empty: https, and http on loopback ports.
   std::string default_scheme;

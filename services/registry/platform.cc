@@ -74,7 +74,7 @@ absl::StatusOr<Platform> ParsePlatform(absl::string_view text) {
   }
   Platform out;
   if (parts.size() == 1) {
-    Platform host = HostPlatform();
+    Platform host = ThisPlatform();
     bool is_os = parts[0] == "linux" || parts[0] == "windows" || parts[0] == "darwin" ||
                  parts[0] == "freebsd" || parts[0] == "macos";
     out = is_os ? Platform{parts[0], host.architecture, host.variant, ""}
@@ -87,7 +87,7 @@ absl::StatusOr<Platform> ParsePlatform(absl::string_view text) {
   return NormalizePlatform(out);
 }
 
-Platform HostPlatform() {
+Platform ThisPlatform() {
   utsname name{};
   uname(&name);
   std::string machine = name.machine;

@@ -29,7 +29,7 @@ Platform NormalizePlatform(Platform platform);
 absl::StatusOr<Platform> ParsePlatform(absl::string_view text);
 
 // The platform of this machine.
-Platform HostPlatform();
+Platform ThisPlatform();
 
 // How well an image for `have` runs where `want` is asked for: 0 not at all; the higher the better.
 // As containerd's: a variant also runs what is made for the lower ones (arm/v7: v6, v5; amd64/v3:

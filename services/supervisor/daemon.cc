@@ -205,7 +205,7 @@ class DaemonImpl final : public Daemon {
     deps.images = images_.get();
     deps.leases = leases_.get();
     deps.snapshots = snapshots_.get();
-    deps.differ = differ_.get();
+    deps.config.temp_dir = absl::StrCat(config_.state, "/tmp");
     deps.streams = &streams_;
     deps.config.default_snapshotter = config_.default_snapshotter;
     deps.config.hosts_dir = config_.registry_config_path;

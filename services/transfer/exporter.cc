@@ -36,7 +36,7 @@ class Exporter {
     for (const auto& p : request.platforms()) {
       platforms_.push_back({p.os(), p.architecture(), p.variant(), p.os_version()});
     }
-    if (platforms_.empty()) platforms_.push_back(HostPlatform());
+    if (platforms_.empty()) platforms_.push_back(ThisPlatform());
   }
 
   absl::Status Add(const std::string& name);

@@ -256,7 +256,7 @@ absl::StatusOr<std::vector<std::unique_ptr<ImageUnpacker>>> StartUnpackers(
       continue;
     }
     Platform wanted = PlatformOf(configuration.platform());
-    if (wanted.empty()) wanted = HostPlatform();
+    if (wanted.empty()) wanted = ThisPlatform();
     for (const TreeImage& image : images) {
       bool fits = image.config.platform.empty() || PlatformScore(wanted, image.config.platform) > 0;
       if (!image.with_layers || !image.runnable || !fits) continue;

@@ -86,7 +86,10 @@ absl::Status Push::Run(const std::string& name, const ImageDescriptor& target,
   TreeWalker walker = StoredTree(job_, options);
   walker.put = [&](const ImageDescriptor& d, const std::string&, const BlobLabels& labels) {
     if (IsIndexType(d.media_type)) named += labels.size();
-    if (IsIndexType(d.media_type) || IsManifestType(d.media_type)) documents.push_back(d);
+    if (IsIndexType(d.media_type) || IsManifestType(d.media_type)) {
+      documents.push_back(d);
+      job_.progress->Add(d);  // before its children, which are shown below it
+    }
     return absl::OkStatus();
   };
   walker.children = [&](const ImageDescriptor& d, const std::vector<ImageDescriptor>& children) {
@@ -107,7 +110,6 @@ absl::Status Push::Run(const std::string& name, const ImageDescriptor& target,
                                      [&](size_t i) { return PushBlob(blobs[i]); }));
   if (images.size() == 1 && named > 1) documents = {images[0].descriptor};
   for (size_t i = documents.size(); i-- > 0;) {
-    job_.progress->Add(documents[i]);
     GANTRY_RETURN_IF_ERROR(PushDocument(documents[i], i == 0 ? registry_->reference().tag : ""));
   }
   job_.progress->SayFor("pushed content", name, target);

@@ -8,8 +8,8 @@
 
 namespace gantry::client {
 
-// Every capability that the running kernel has and that this process could have itself (its bounding
-// set: nobody can give away more), by name ("CAP_CHOWN").
+// Every capability that the running kernel has and that this process could have itself (its
+// bounding set: nobody can give away more), by name ("CAP_CHOWN").
 std::vector<std::string> AllCapabilities();
 
 // The fourteen that containers get by default (as Docker's and containerd's).

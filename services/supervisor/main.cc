@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/unique_fd.h"
 #include "services/supervisor/config.h"
 #include "services/supervisor/daemon.h"
@@ -91,6 +92,9 @@ int Serve(const Flags& flags) {
   if (!daemon.ok()) {
     base::LogError("gantryd cannot start", {{"error", daemon.status().message()}});
     return 1;
+  }
+  if (absl::Status released = base::ReleaseProgramText(); !released.ok()) {
+    base::LogDebug("program text stays in memory", {{"error", released.message()}});
   }
   NotifySystemd("READY=1");
   base::LogInfo("gantryd serves",

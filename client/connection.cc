@@ -62,7 +62,13 @@ absl::Status ExplainSocket(const std::string& path, const std::string& cause) {
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (!status.error_message().empty()) return absl::Status(code, status.error_message());
+  // gRPC's own answer for a service that is not there has no text.
+  return absl::Status(code, code == absl::StatusCode::kUnimplemented
+                                ? "the daemon does not serve this call"
+                                : absl::StrCat("the daemon answered ",
+                                               absl::StatusCodeToString(code)));
 }
 
 Connection::Connection(std::shared_ptr<grpc::Channel> channel, std::string ns)

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -66,6 +67,15 @@ void RaiseAmbient(const ChildLink& link, uint64_t ambient) {
   }
 }
 
+void SetRlimits(const ChildLink& link, const ProcessPlan& plan) {
+  for (const Rlimit& limit : plan.rlimits) {
+    rlimit value = {limit.soft, limit.hard};
+    if (setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) != 0) {
+      link.Fail(Stage::kUser, errno, limit.name.c_str());
+    }
+  }
+}
+
 void ChangeUser(const ChildLink& link, const ProcessPlan& plan) {
   if (plan.set_groups && syscall(SYS_setgroups, plan.groups.size(), plan.groups.data()) != 0) {
     link.Fail(Stage::kGroups, errno, "additional groups");
@@ -96,6 +106,7 @@ void OwnStdio(const ChildLink& link, const ProcessPlan& plan) {
 void SetUser(const ChildLink& link, const ProcessPlan& plan) {
   if (plan.caps) DropBounding(link, plan.caps->bounding);
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) link.Fail(Stage::kUser, errno, "keepcaps");
+  SetRlimits(link, plan);
   ChangeUser(link, plan);
   prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
   // A change of ids makes a process dumpable again: CVE-2016-9962.

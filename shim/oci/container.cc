@@ -179,7 +179,9 @@ absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* proces
   };
   GANTRY_RETURN_IF_ERROR(child.AwaitReady(handlers));
   // Last, because a low limit of files or file sizes would hit the set-up itself.
-  GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), spec.process->rlimits));
+  if (!RlimitsAreTheChilds(*spec.process, spec.linux_)) {
+    GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), spec.process->rlimits));
+  }
   GANTRY_RETURN_IF_ERROR(WritePidFile(options.pid_file, child.pid()));
   pid = process->pid = child.pid();
   process->console = child.TakeConsole();
@@ -278,7 +280,9 @@ absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
                                     [&](int s) { RunExec(s, namespaces, init, flags, plan); }));
   GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), process));
   GANTRY_RETURN_IF_ERROR(child.AwaitReady({}));
-  GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), process.rlimits));
+  if (!RlimitsAreTheChilds(process, impl_->spec.linux_)) {
+    GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), process.rlimits));
+  }
   GANTRY_RETURN_IF_ERROR(impl_->WritePidFile(options.pid_file, child.pid()));
   GANTRY_RETURN_IF_ERROR(child.Execute());
   child.Detach();

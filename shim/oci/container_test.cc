@@ -301,6 +301,16 @@ TEST(ContainerTest, SetsRlimitsAndNamesTheOneItCannotRaise) {
   }
 }
 
+// The parent may not change the limits of a process of another user without CAP_SYS_RESOURCE.
+TEST(ContainerTest, SetsRlimitsOfAnotherUser) {
+  TestBundle bundle;
+  bundle.spec["process"]["user"] = {{"uid", 1234}, {"gid", 77}};
+  bundle.spec["process"]["rlimits"] = {{{"type", "RLIMIT_NOFILE"}, {"soft", 17}, {"hard", 18}}};
+  RunOutcome outcome = bundle.RunScript("ulimit -Sn; ulimit -Hn; id -u");
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.out, "17\n18\n1234\n");
+}
+
 TEST(ContainerTest, SetsSysctlsOfItsNamespaces) {
   TestBundle bundle;
   bundle.spec["linux"]["sysctl"] = {{"net.ipv4.ip_forward", "1"}, {"kernel.msgmax", "4444"}};

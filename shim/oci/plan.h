@@ -69,6 +69,9 @@ struct ProcessPlan {
   std::string apparmor_exec;  // written to /proc/self/attr/apparmor/exec; empty: none
   std::string selinux_exec;
   std::optional<uint32_t> personality;
+  // Set by the child before it becomes another user, because the parent may then no longer do it
+  // without CAP_SYS_RESOURCE (prlimit(2)); empty when the parent does it.
+  std::vector<Rlimit> rlimits;
   bool terminal = false;
   uint16_t rows = 0;
   uint16_t columns = 0;

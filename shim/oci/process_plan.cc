@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -85,6 +86,7 @@ absl::StatusOr<ProcessPlan> PlanProcess(const ProcessSpec& process, const LinuxS
   plan.gid = process.gid;
   plan.groups = process.additional_gids;
   plan.umask = process.umask.value_or(022);
+  if (RlimitsAreTheChilds(process, linux_spec)) plan.rlimits = process.rlimits;
   plan.caps = process.capabilities;
   plan.no_new_privs = process.no_new_privileges;
   if (!linux_spec.seccomp_json.empty()) {
@@ -104,6 +106,13 @@ absl::StatusOr<ProcessPlan> PlanProcess(const ProcessSpec& process, const LinuxS
   GANTRY_ASSIGN_OR_RETURN(plan.dev_null, OpenDevNull());
   plan.preserve_fds = preserve_fds;
   return plan;
+}
+
+bool RlimitsAreTheChilds(const ProcessSpec& process, const LinuxSpec& linux_spec) {
+  // In a user namespace the child has no say over hard limits: only the parent can raise them.
+  bool user_namespace = std::any_of(linux_spec.namespaces.begin(), linux_spec.namespaces.end(),
+                                    [](const auto& ns) { return ns.flag == CLONE_NEWUSER; });
+  return process.uid != 0 && !user_namespace;
 }
 
 absl::Status ApplyRlimits(pid_t pid, const std::vector<Rlimit>& limits) {

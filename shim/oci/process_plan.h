@@ -19,6 +19,9 @@ absl::StatusOr<ProcessPlan> PlanProcess(const ProcessSpec& process, const LinuxS
                                         const ProcessIo& io, const std::vector<int>& preserve_fds,
                                         const std::string& seccomp_cache_dir);
 
+// Whether the child sets its rlimits itself (ProcessPlan::rlimits) instead of ApplyRlimits().
+bool RlimitsAreTheChilds(const ProcessSpec& process, const LinuxSpec& linux_spec);
+
 // What the parent sets from outside: rlimits (a limit that cannot be raised is an error naming it)
 // and the oom score (lowering it without CAP_SYS_RESOURCE is only warned about).
 absl::Status ApplyRlimits(pid_t pid, const std::vector<Rlimit>& limits);

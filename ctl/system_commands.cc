@@ -11,6 +11,7 @@
 #include "containerd/services/version/v1/version.grpc.pb.h"
 #include "ctl/command.h"
 #include "ctl/doctor.h"
+#include "ctl/fsck.h"
 #include "ctl/help.h"
 #include "ctl/output.h"
 #include "ctl/task_ops.h"
@@ -107,6 +108,16 @@ std::vector<Command> SystemCommands() {
        "gantryctl doctor",
        {{"root", '\0', FlagKind::kString, "DIR", "the daemon's --root (default /var/lib/gantry)"}},
        Doctor},
+      {"fsck",
+       "System",
+       "[FLAGS]",
+       "Check that every object of the daemon has an owner, and mend",
+       "gantryctl fsck\ngantryctl fsck --verify --repair",
+       {{"repair", '\0', FlagKind::kBool, "",
+         "remove what has no owner, and records without object"},
+        {"verify", '\0', FlagKind::kBool, "", "read all content and compare it with its digests"},
+        {"format", '\0', FlagKind::kString, "table|json", "how to print"}},
+       Fsck},
       {"completion",
        "System",
        "bash|zsh|fish",

@@ -163,6 +163,7 @@ TEST_F(KillGantrydTest, ContainersGoOnAndNothingIsLeft) {
   CtrOk({"image", "rm", "--sync", std::string(kBusybox)});
   EXPECT_EQ(CtrOk({"container", "ls", "-q"}), "");
   EXPECT_EQ(CtrOk({"task", "ls", "-q"}), "");
+  EXPECT_THAT(GantryctlOk({"fsck", "--verify"}), HasSubstr("all in order"));
 }
 
 }  // namespace

@@ -301,7 +301,7 @@ class Fsck::Run {
   }
 
   // Groups of the form /NAMESPACE/ID, which is where containers live unless their spec says
-  // otherwise. rmdir(2) refuses those that hold processes.
+  // otherwise. Those with processes may be another runtime's; an orphan of ours shows as a shim.
   absl::Status CheckCgroups() {
     std::set<std::string> namespaces;
     GANTRY_RETURN_IF_ERROR(deps_.db->View([&](const ReadView& view) {
@@ -323,6 +323,8 @@ class Fsck::Run {
           if (lstat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
           ++seen_["cgroup"];
           if (tasks_.contains({ns, id}) || !IsOlderThan(path, deps_.grace)) continue;
+          auto processes = base::ReadFile(absl::StrCat(path, "/cgroup.procs"));
+          if (processes.ok() && !processes->empty()) continue;
           Found("cgroup", path, "no task belongs to it", "remove it if it is empty", [&path] {
             return rmdir(path.c_str()) == 0
                        ? absl::OkStatus()

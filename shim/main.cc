@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "shim/actions.h"
 #include "shim/flags.h"
+#include "shim/oci/readonly_self.h"
 #include "shim/zygote.h"
 
 namespace gantry::shim {
@@ -51,6 +52,12 @@ absl::StatusOr<std::string> Dispatch(const Flags& flags) {
 int Main(int argc, char** argv) {
   absl::StatusOr<Flags> flags = ParseFlags({argv + 1, argv + argc});
   if (!flags.ok()) return Print(flags.status());
+  // Once per zygote or started shim: what it forks enters containers, and shows there the program
+  // that is executed here.
+  if (flags->zygote || flags->action == "start") {
+    if (absl::Status status = oci::ExecuteFromReadonlyMount(argv); !status.ok())
+      return Print(status);
+  }
   if (flags->zygote) return RunZygote(kZygoteSocket);
   return Print(Dispatch(*flags));
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <optional>
@@ -187,6 +188,17 @@ TEST_F(ShimUnderContainerdTest, LifeOfADetachedTask) {
   EXPECT_EQ(absl::StrSplit(Ctr({"task", "ps", "life"}).out, '\n').begin()->substr(0, 3), "PID");
   EXPECT_NE(Ctr({"task", "rm", "life"}).exit.code, 0);
   Remove("life");
+}
+
+// CVE-2019-5736: the processes that enter a container are forks of the shim, so what a container
+// can open as their program must lie on a read-only mount. (While it runs, an open for writing
+// would fail anyhow.)
+TEST_F(ShimUnderContainerdTest, ItsProgramCannotBeWrittenThroughProc) {
+  ASSERT_EQ(RunContainer({"-d"}, "exe", {"sleep", "1000"}).exit.code, 0);
+  struct statvfs fs;
+  ASSERT_EQ(statvfs(absl::StrCat("/proc/", ShimOf("exe"), "/exe").c_str(), &fs), 0);
+  EXPECT_NE(fs.f_flag & ST_RDONLY, 0u);
+  Remove("exe");
 }
 
 TEST_F(ShimUnderContainerdTest, Terminal) {

@@ -1,6 +1,7 @@
 // Tasks through the containerd API with Debian's ctr, by a foreign shim (Debian's
 // containerd-shim-runc-v2 and runc) and by gantry-shim: the same tests for both.
 #include <signal.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -107,6 +108,17 @@ class TasksTest : public GantrydTest, public ::testing::WithParamInterface<const
     }
   }
 };
+
+// CVE-2019-5736, as for a shim that is started by itself; here the zygote is what it was forked
+// from.
+TEST_P(TasksTest, TheShimsProgramCannotBeWrittenThroughProc) {
+  if (foreign()) GTEST_SKIP() << "about gantry-shim";
+  Detach("exe", {"/bin/sleep", "1000"});
+  struct statvfs fs;
+  ASSERT_EQ(statvfs(absl::StrCat("/proc/", ShimOf("exe"), "/exe").c_str(), &fs), 0);
+  EXPECT_NE(fs.f_flag & ST_RDONLY, 0u);
+  Remove("exe");
+}
 
 TEST_P(TasksTest, RunsAndReportsTheExitCode) {
   base::RunResult hello = RunTask("hello", {"/bin/echo", "hello"});

@@ -5,9 +5,10 @@
 
 namespace gantry::base {
 
-// Gives back the pages of program text that only starting up needed: what is used again is mapped
-// again from the page cache, which costs a minor fault. Touches executable mappings of files only,
-// whose pages are never modified. Any thread; call it once when a long-lived program is up.
+// Gives back the pages of program text and constants: what is used again is mapped again from the
+// page cache, which costs a minor fault. Touches read-only mappings of files only, and none in
+// which a page was ever modified (relocations). Any thread; meant for a long-lived program that is
+// up, or quiet again.
 absl::Status ReleaseProgramText();
 
 }  // namespace gantry::base

@@ -1,5 +1,7 @@
 // gantryd: the supervisor. `gantryd --help` shows the flags, docs/operations.md explains them.
 
+#include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -13,10 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/unique_fd.h"
 #include "services/supervisor/config.h"
 #include "services/supervisor/daemon.h"
+#include "services/supervisor/idle_memory.h"
 #include "services/supervisor/logging.h"
 #include "services/supervisor/notify.h"
 #include "services/version/version.h"
@@ -51,10 +53,20 @@ absl::StatusOr<Config> EffectiveConfig(const Flags& flags) {
   return config;
 }
 
+// Blocks until `signals` has one to read; looks after the memory meanwhile.
+void WaitForSignal(int signals, IdleMemory* idle) {
+  pollfd watched = {signals, POLLIN, 0};
+  while (poll(&watched, 1, static_cast<int>(absl::ToInt64Milliseconds(IdleMemory::kPeriod))) <= 0) {
+    if (idle->Due(ProcessorTime())) ReleaseIdleMemory();
+  }
+}
+
 // Blocks until SIGTERM or SIGINT; SIGHUP reads the log level again.
 void WaitForEnd(int signals, const Flags& flags) {
+  IdleMemory idle;
   signalfd_siginfo info;
   while (true) {
+    WaitForSignal(signals, &idle);
     ssize_t n = read(signals, &info, sizeof info);
     if (n != sizeof info) continue;
     if (info.ssi_signo != SIGHUP) {
@@ -93,9 +105,7 @@ int Serve(const Flags& flags) {
     base::LogError("gantryd cannot start", {{"error", daemon.status().message()}});
     return 1;
   }
-  if (absl::Status released = base::ReleaseProgramText(); !released.ok()) {
-    base::LogDebug("program text stays in memory", {{"error", released.message()}});
-  }
+  ReleaseIdleMemory();
   NotifySystemd("READY=1");
   base::LogInfo("gantryd serves",
                 {{"version", GantryVersion()}, {"address", config->grpc.address}});
@@ -144,5 +154,7 @@ int main(int argc, char** argv) {
   // Debian builds Abseil with the search for lock cycles, which triples the cost of every lock and
   // aborts at a mere possibility of one. Tests keep it; a daemon with containers must not.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // One for each of gRPC's, RocksDB's and our threads would keep megabytes that nobody uses.
+  mallopt(M_ARENA_MAX, 2);
   return gantry::services::Main(argc, argv);
 }

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <ctime>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -30,6 +31,8 @@ namespace {
 using State = TaskProcess::State;
 
 constexpr absl::Duration kDrainLimit = absl::Seconds(2);
+// How long a shim that goes on living holds an unmounted root file system.
+constexpr absl::Duration kRootfsLimit = absl::Milliseconds(50);
 constexpr size_t kPruneWaitersAt = 64;
 // Compiled seccomp filters, shared by all shims of the machine.
 constexpr char kSeccompCache[] = "/run/gantry/seccomp";
@@ -48,24 +51,30 @@ absl::Status AlreadyFinished() {
   return absl::NotFoundError("process already finished: not found");
 }
 
-// Unmounts `rootfs` without waiting for the file system beneath: the last reference to an overlay
-// writes back all of its upper file system (5 to 20 ms where 0.1 ms would do). The name is free
-// when this returns; a child drops that reference.
-absl::Status DetachRootfs(const std::string& rootfs) {
+// Closes what must be the last reference to a file system that is unmounted already, in a child: an
+// overlay then writes back all of its upper file system, for which nobody should wait.
+void CloseInChild(const base::UniqueFd& reference) {
+  pid_t pid = fork();
+  // Without a child the wait is ours. It is reaped as any other.
+  if (pid != 0) return;
+  // Nothing else of ours may stay open in it, above all no end of a pipe.
+  unsigned fd = static_cast<unsigned>(reference.get());
+  if (fd > 0) syscall(SYS_close_range, 0, fd - 1, 0);
+  syscall(SYS_close_range, fd + 1, ~0u, 0);
+  timespec pause{0, 2'000'000};  // let the parent close first
+  nanosleep(&pause, nullptr);
+  _exit(0);
+}
+
+// Unmounts `rootfs` without waiting for the file system beneath (5 to 20 ms where 0.1 ms would do).
+// The name is free when this returns. Most shims end now, and their end drops the last reference;
+// one that lives on hands it to a child.
+absl::Status DetachRootfs(base::EventLoop* loop, const std::string& rootfs) {
   absl::StatusOr<base::UniqueFd> reference = base::Open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   GANTRY_RETURN_IF_ERROR(base::UnmountAll(rootfs));
   if (!reference.ok()) return absl::OkStatus();  // gone already
-  pid_t pid = fork();
-  if (pid == 0) {
-    // Nothing else of ours may stay open in it, above all no end of a pipe.
-    unsigned fd = static_cast<unsigned>(reference->get());
-    if (fd > 0) syscall(SYS_close_range, 0, fd - 1, 0);
-    syscall(SYS_close_range, fd + 1, ~0u, 0);
-    timespec pause{0, 2'000'000};  // let the parent close first
-    nanosleep(&pause, nullptr);
-    _exit(0);
-  }
-  // Without a child the wait is ours. It is reaped as any other.
+  auto kept = std::make_shared<base::UniqueFd>(*std::move(reference));
+  loop->After(kRootfsLimit, [kept] { CloseInChild(*kept); });
   return absl::OkStatus();
 }
 
@@ -474,7 +483,7 @@ void Task::FinishInitDelete() {
   }
   execs_.clear();
   if (rootfs_mounted_) {
-    if (absl::Status undone = DetachRootfs(bundle_ + "/rootfs"); !undone.ok())
+    if (absl::Status undone = DetachRootfs(loop_, bundle_ + "/rootfs"); !undone.ok())
       base::LogWarn("failed to cleanup rootfs mount",
                     {{"bundle", bundle_}, {"error", undone.ToString()}});
   }

@@ -128,6 +128,36 @@ class Maker {
   char todo_[PATH_MAX] = {};
 };
 
+// Makes only the last component, in a parent that exists. False: it takes a walk to make it, or to
+// say why it cannot be made.
+bool MakeLast(int root, const char* path, bool directory) {
+  const char* slash = strrchr(path, '/');
+  const char* name = slash ? slash + 1 : path;
+  size_t length = slash ? static_cast<size_t>(slash - path) : 0;
+  char parent[PATH_MAX] = "/";
+  if (length >= sizeof parent || *name == '\0' || strcmp(name, ".") == 0 ||
+      strcmp(name, "..") == 0) {
+    return false;
+  }
+  if (length > 0) {
+    memcpy(parent, path, length);
+    parent[length] = '\0';
+  }
+  int dir = OpenInRoot(root, parent, O_PATH | O_DIRECTORY);
+  if (dir < 0) return false;
+  // A dangling link of that name is followed by neither call: both find that it exists.
+  bool made = false;
+  if (directory) {
+    made = mkdirat(dir, name, 0755) == 0;
+  } else {
+    int file = openat(dir, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0644);
+    made = file >= 0;
+    if (made) close(file);
+  }
+  close(dir);
+  return made;
+}
+
 }  // namespace
 
 FdPath::FdPath(int fd) { snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
@@ -147,6 +177,7 @@ int OpenInRoot(int root, const char* path, int flags, uint64_t extra_resolve) {
 int OpenOrMake(int root, const char* path, bool directory) {
   int fd = OpenInRoot(root, path, O_PATH);
   if (fd >= 0 || errno != ENOENT) return fd;
+  if (MakeLast(root, path, directory)) return OpenInRoot(root, path, O_PATH);
   return Maker(root, directory).Run(path);
 }
 

@@ -84,6 +84,12 @@ absl::StatusOr<ImageRecord> SearchImages(const Connection& connection, absl::str
   return *found[0];
 }
 
+// Readers that disagree on what it is would disagree on what they run.
+absl::Status Ambiguous() {
+  return absl::InvalidArgumentError(
+      "ambiguous document: it has members of both an image manifest and an index");
+}
+
 }  // namespace
 
 bool IsIndexType(absl::string_view media_type) {
@@ -132,9 +138,18 @@ absl::StatusOr<ImageConfig> ImageConfig::FromJson(const base::Json& json) {
   return config;
 }
 
+absl::StatusOr<base::Json> ParseIndex(absl::string_view json) {
+  GANTRY_ASSIGN_OR_RETURN(base::Json document, base::ParseJson(json));
+  if (!document.is_object()) return absl::InvalidArgumentError("no JSON object");
+  if (document.contains("layers") || document.contains("config")) return Ambiguous();
+  return document;
+}
+
 absl::StatusOr<ImageManifest> ImageManifest::Parse(absl::string_view json,
                                                    const base::Digest& digest) {
   GANTRY_ASSIGN_OR_RETURN(base::Json document, base::ParseJson(json));
+  if (!document.is_object()) return absl::InvalidArgumentError("no JSON object");
+  if (document.contains("manifests")) return Ambiguous();
   ImageManifest manifest;
   manifest.digest = digest;
   auto config = Descriptor::FromJson(base::JsonAt(document, "config"));
@@ -232,7 +247,7 @@ absl::StatusOr<ResolvedImage> ResolveImage(const Connection& connection, const I
   base::Digest digest = resolved.target;
   GANTRY_ASSIGN_OR_RETURN(std::string data, ReadBlob(connection, digest, kMaxManifest));
   if (IsIndexType(image.target().media_type())) {
-    GANTRY_ASSIGN_OR_RETURN(base::Json index, base::ParseJson(data));
+    GANTRY_ASSIGN_OR_RETURN(base::Json index, ParseIndex(data));
     GANTRY_ASSIGN_OR_RETURN(Descriptor chosen, PickManifest(index));
     digest = chosen.digest;
     GANTRY_ASSIGN_OR_RETURN(data, ReadBlob(connection, digest, kMaxManifest));

@@ -57,6 +57,7 @@ struct ImageManifest {
   Descriptor config;
   std::vector<Descriptor> layers;
 
+  // InvalidArgument also for what could be taken for an index.
   static absl::StatusOr<ImageManifest> Parse(absl::string_view json, const base::Digest& digest);
 };
 
@@ -74,6 +75,9 @@ std::vector<std::string> ChainIds(const std::vector<base::Digest>& diff_ids);
 
 // This machine, as image indexes name it: "amd64", "arm64", …
 std::string MachineArchitecture();
+
+// An image index; InvalidArgument also for what could be taken for a manifest.
+absl::StatusOr<base::Json> ParseIndex(absl::string_view json);
 
 // Picks the manifest for this machine; NotFound with what the index offers when there is none.
 absl::StatusOr<Descriptor> PickManifest(const base::Json& index);

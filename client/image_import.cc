@@ -12,11 +12,13 @@
 #include "client/gunzip.h"
 #include "client/image.h"
 #include "client/lease.h"
+#include "containerd/services/content/v1/content.grpc.pb.h"
 #include "containerd/services/images/v1/images.grpc.pb.h"
 
 namespace gantry::client {
 namespace {
 
+namespace contents = containerd::services::content::v1;
 namespace images = containerd::services::images::v1;
 using base::Json;
 
@@ -47,6 +49,36 @@ absl::Status ReadArchive(int fd, ArchiveReader* reader) {
   return tar.Finish();
 }
 
+constexpr char kLacksBlob[] = "the archive lacks a blob that it names";
+
+// Layers that are only to be had elsewhere may lack in archives.
+bool MayLack(const Descriptor& layer) {
+  return absl::StrContains(layer.media_type, ".nondistributable.") ||
+         absl::StrContains(layer.media_type, ".foreign.");
+}
+
+absl::Status CheckBlob(const Connection& connection, const base::Digest& digest) {
+  contents::InfoRequest request;
+  request.set_digest(digest.str());
+  contents::InfoResponse response;
+  return base::Annotate(
+      connection.Call<contents::Content>(&contents::Content::Stub::Info, request, &response),
+      kLacksBlob);
+}
+
+// All that a manifest names is there, and its configuration can be read.
+absl::Status CheckManifest(const Connection& connection, const ImageManifest& manifest) {
+  const base::Digest& config = manifest.config.digest;
+  auto text = ReadBlob(connection, config);
+  GANTRY_RETURN_IF_ERROR(base::Annotate(text.status(), kLacksBlob));
+  GANTRY_RETURN_IF_ERROR(
+      base::Annotate(base::ParseJson(*text).status(), absl::StrCat("image config ", config.str())));
+  for (const Descriptor& layer : manifest.layers) {
+    if (!MayLack(layer)) GANTRY_RETURN_IF_ERROR(CheckBlob(connection, layer.digest));
+  }
+  return absl::OkStatus();
+}
+
 // Tells the daemon's collector what a manifest or index needs, all the way down.
 absl::Status LinkChildren(const Connection& connection, const Descriptor& target, int depth) {
   if (depth > kMaxIndexDepth) return absl::InvalidArgumentError("indexes nested too deeply");
@@ -55,21 +87,26 @@ absl::Status LinkChildren(const Connection& connection, const Descriptor& target
   auto data = ReadBlob(connection, target.digest);
   // Archives of one platform leave the others' manifests out.
   if (absl::IsNotFound(data.status()) && depth > 0) return absl::OkStatus();
-  GANTRY_RETURN_IF_ERROR(base::Annotate(data.status(), "the archive lacks a blob that it names"));
-  GANTRY_ASSIGN_OR_RETURN(Json document, base::ParseJson(*data));
+  GANTRY_RETURN_IF_ERROR(base::Annotate(data.status(), kLacksBlob));
+  const std::string what =
+      absl::StrCat(index ? "image index " : "image manifest ", target.digest.str());
   std::map<std::string, std::string> labels;
   if (index) {
+    auto document = ParseIndex(*data);
+    GANTRY_RETURN_IF_ERROR(base::Annotate(document.status(), what));
     int i = 0;
-    for (const Json& item : base::JsonAt(document, "manifests")) {
+    for (const Json& item : base::JsonAt(*document, "manifests")) {
       GANTRY_ASSIGN_OR_RETURN(Descriptor child, Descriptor::FromJson(item));
       labels[absl::StrCat("containerd.io/gc.ref.content.m.", i++)] = child.digest.str();
       GANTRY_RETURN_IF_ERROR(LinkChildren(connection, child, depth + 1));
     }
   } else {
-    GANTRY_ASSIGN_OR_RETURN(ImageManifest manifest, ImageManifest::Parse(*data, target.digest));
-    labels["containerd.io/gc.ref.content.config"] = manifest.config.digest.str();
-    for (size_t i = 0; i < manifest.layers.size(); ++i) {
-      labels[absl::StrCat("containerd.io/gc.ref.content.l.", i)] = manifest.layers[i].digest.str();
+    auto manifest = ImageManifest::Parse(*data, target.digest);
+    GANTRY_RETURN_IF_ERROR(base::Annotate(manifest.status(), what));
+    GANTRY_RETURN_IF_ERROR(CheckManifest(connection, *manifest));
+    labels["containerd.io/gc.ref.content.config"] = manifest->config.digest.str();
+    for (size_t i = 0; i < manifest->layers.size(); ++i) {
+      labels[absl::StrCat("containerd.io/gc.ref.content.l.", i)] = manifest->layers[i].digest.str();
     }
   }
   return LabelBlob(connection, target.digest, labels);
@@ -90,9 +127,10 @@ absl::StatusOr<std::string> NameOf(const Json& annotations, const ImportOptions&
 
 absl::StatusOr<std::vector<Found>> FromIndex(const std::string& text,
                                              const ImportOptions& options) {
-  GANTRY_ASSIGN_OR_RETURN(Json index, base::ParseJson(text));
+  auto index = ParseIndex(text);
+  GANTRY_RETURN_IF_ERROR(base::Annotate(index.status(), "index.json"));
   std::vector<Found> found;
-  for (const Json& item : base::JsonAt(index, "manifests")) {
+  for (const Json& item : base::JsonAt(*index, "manifests")) {
     GANTRY_ASSIGN_OR_RETURN(Descriptor target, Descriptor::FromJson(item));
     if (!IsIndexType(target.media_type) && !IsManifestType(target.media_type)) continue;
     GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(base::JsonAt(item, "annotations"), options));
@@ -136,9 +174,10 @@ absl::StatusOr<std::vector<Found>> FromDockerArchive(const Connection& connectio
                                                      const ArchiveReader& reader,
                                                      const std::string& text,
                                                      const ImportOptions& options) {
-  GANTRY_ASSIGN_OR_RETURN(Json list, base::ParseJson(text));
+  auto list = base::ParseJson(text);
+  GANTRY_RETURN_IF_ERROR(base::Annotate(list.status(), "manifest.json"));
   std::vector<Found> found;
-  for (const Json& image : list) {
+  for (const Json& image : *list) {
     GANTRY_ASSIGN_OR_RETURN(Descriptor target, MakeManifest(connection, reader, image));
     const Json& tags = base::JsonAt(image, "RepoTags");
     for (const Json& tag : tags) {
@@ -221,11 +260,14 @@ absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connec
   for (const Found& image : found) {
     GANTRY_RETURN_IF_ERROR(base::Annotate(LinkChildren(lease.connection(), image.target, 0),
                                           absl::StrCat("image ", image.name)));
-    GANTRY_RETURN_IF_ERROR(PutImage(lease.connection(), image, options));
     if (!options.snapshotter.empty()) {
       GANTRY_RETURN_IF_ERROR(base::Annotate(Unpack(lease.connection(), image, options),
                                             absl::StrCat("unpack ", image.name)));
     }
+  }
+  // Only now: what is listed can be run.
+  for (const Found& image : found) {
+    GANTRY_RETURN_IF_ERROR(PutImage(lease.connection(), image, options));
     imported.push_back({image.name, image.target.digest.str()});
   }
   return imported;

@@ -41,8 +41,10 @@ absl::Status LocalContentStore::GcVisit(const GcRecord& record, GcVisitor* visit
   GANTRY_RETURN_IF_ERROR(ParseRecord(record, &ingest));
   GcNode node{GcNode::Type::kIngest, std::string(record.key[0]), std::string(record.key[1])};
   visitor->Exists(node);
-  // Those that a lease lists are kept by the lease as well; the time only matters after it.
-  if (base::GetTimestamp(ingest.expires_at()) > visitor->now()) visitor->Root(node);
+  // Those of a lease have no time and go with it.
+  if (ingest.has_expires_at() && base::GetTimestamp(ingest.expires_at()) > visitor->now()) {
+    visitor->Root(node);
+  }
   return absl::OkStatus();
 }
 

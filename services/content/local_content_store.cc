@@ -168,7 +168,11 @@ absl::StatusOr<LocalContentStore::Opened> LocalContentStore::OpenIngest(
       opened.record.set_total(options.total);
       base::SetTimestamp(opened.record.mutable_started_at(), absl::Now());
     }
-    base::SetTimestamp(opened.record.mutable_expires_at(), absl::Now() + kIngestLife);
+    // Under a lease it lives as long as that; containerd does the same.
+    opened.record.clear_expires_at();
+    if (ctx.lease.empty()) {
+      base::SetTimestamp(opened.record.mutable_expires_at(), absl::Now() + kIngestLife);
+    }
     tx.PutProto(key, opened.record);
     return services::LinkToLease(tx, ctx, kLeaseIngests, options.ref);
   }));

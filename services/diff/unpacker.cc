@@ -238,7 +238,10 @@ absl::Status EntryUnpacker::MakeHardLink(Place* place) {
   if (target.empty()) return absl::InvalidArgumentError("hard link to the root");
   SplitPath split = SplitArchivePath(target);
   if (target == place->path) return absl::OkStatus();
-  GANTRY_ASSIGN_OR_RETURN(Dir * dir, dirs_.Find(split.parent));
+  auto found = dirs_.Find(split.parent);
+  GANTRY_RETURN_IF_ERROR(base::Annotate(
+      found.status(), absl::StrCat("hard link to \"", absl::CHexEscape(target), "\"")));
+  Dir* dir = *found;
   base::UniqueFd from(fcntl(dir->fd.get(), F_DUPFD_CLOEXEC, 0));
   if (!from) return base::ErrnoStatus(errno, "duplicate descriptor");
   // The search may have dropped our parent from the cache.

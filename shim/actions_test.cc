@@ -106,6 +106,14 @@ TEST(ActionsTest, ContainersOfAPodShareAGroup) {
   EXPECT_TRUE(base::RemoveTree(bundle).ok());
 }
 
+TEST(ActionsTest, SocketsFitIntoLongDirectories) {
+  EXPECT_EQ(SocketPath(std::string(42, 'd'), "/run/c.sock", "ns", "c1").size(), 107u);
+  EXPECT_EQ(SocketPath(std::string(43, 'd'), "/run/c.sock", "ns", "c1").size(), 107u);
+  EXPECT_EQ(SocketPath(std::string(74, 'd'), "/run/c.sock", "ns", "c1").size(), 107u);
+  // Binding it says that the directory is too long.
+  EXPECT_EQ(SocketPath(std::string(90, 'd'), "/run/c.sock", "ns", "c1").size(), 90u + 33);
+}
+
 TEST(ActionsTest, SocketsOfTheDeadAreReplacedAndOfTheLivingRespected) {
   char name[] = "/tmp/gantry-sock-XXXXXX";
   ASSERT_NE(mkdtemp(name), nullptr);

@@ -1,6 +1,7 @@
 #include "shim/launch.h"
 
 #include <signal.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,7 +18,13 @@ namespace gantry::shim {
 
 std::string SocketPath(absl::string_view dir, absl::string_view grpc_address, absl::string_view ns,
                        absl::string_view group) {
-  return absl::StrCat(dir, "/", Sha256Hex(absl::StrCat(grpc_address, "/", ns, "/", group)));
+  constexpr size_t kMax = sizeof(sockaddr_un::sun_path) - 1;
+  constexpr size_t kFewest = 32;  // digits that still tell all shims of a machine apart
+  std::string name = Sha256Hex(absl::StrCat(grpc_address, "/", ns, "/", group));
+  if (dir.size() + 1 + name.size() > kMax) {
+    name.resize(dir.size() + 1 + kFewest < kMax ? kMax - dir.size() - 1 : kFewest);
+  }
+  return absl::StrCat(dir, "/", name);
 }
 
 absl::StatusOr<std::string> GroupOf(const std::string& bundle, const std::string& id) {

@@ -14,7 +14,8 @@ namespace gantry::shim {
 
 inline constexpr char kDefaultSocketDir[] = "/run/containerd/s";
 
-// DIR/<sha256 of "GRPC_ADDRESS/NS/GROUP">: the convention of containerd's shims.
+// DIR/<sha256 of "GRPC_ADDRESS/NS/GROUP">: the convention of containerd's shims. In
+// a long DIR with as many of the digits as fit, but at least 32.
 std::string SocketPath(absl::string_view dir, absl::string_view grpc_address, absl::string_view ns,
                        absl::string_view group);
 

@@ -86,6 +86,7 @@ absl::StatusOr<int> Ps(const Invocation& call) {
   std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
     return base::GetTimestamp(a.created_at()) > base::GetTimestamp(b.created_at());
   });
+  const bool whole = call.args.Bool("no-trunc");
   Listing listing;
   listing.header = {"ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PID", "CREATED"};
   for (const ContainerRecord& record : records) {
@@ -93,13 +94,15 @@ absl::StatusOr<int> Ps(const Invocation& call) {
     const TaskProcess* task = found == by_id.end() ? nullptr : &found->second;
     if (!IsAlive(task) && !call.args.Bool("all")) continue;
     std::string command = Printable(CommandOf(record));
-    if (command.size() > kCommandWidth) command = command.substr(0, kCommandWidth - 3) + "...";
+    if (!whole && command.size() > kCommandWidth)
+      command = command.substr(0, kCommandWidth - 3) + "...";
     std::string name = client::ContainerName(record);
     absl::Duration age = absl::Now() - base::GetTimestamp(record.created_at());
-    listing.rows.push_back({ShortId(record.id()), name.empty() ? "-" : Printable(name),
-                            Printable(record.image()), command, TaskState(task),
+    const std::string id = whole ? record.id() : ShortId(record.id());
+    listing.rows.push_back({id, name.empty() ? "-" : Printable(name), Printable(record.image()),
+                            command, TaskState(task),
                             task == nullptr ? "-" : absl::StrCat(task->pid()), FormatAge(age)});
-    listing.ids.push_back(call.args.Bool("no-trunc") ? record.id() : ShortId(record.id()));
+    listing.ids.push_back(id);
     listing.json.push_back(SummaryJson(record, task));
   }
   PrintListing(listing, format);
@@ -240,7 +243,7 @@ std::vector<Command> ContainerCommands() {
        "gantryctl ps -a\ngantryctl rm $(gantryctl "
        "ps -a -q)",
        ListFlags({{"all", 'a', kBool, "", "also those that do not run"},
-                  {"no-trunc", '\0', kBool, "", "whole ids"}}),
+                  {"no-trunc", '\0', kBool, "", "whole ids and commands"}}),
        Ps},
       {"inspect",
        "Containers",

@@ -45,7 +45,7 @@ absl::Status ClearOldTask(const client::Connection& connection, const std::strin
         absl::StrCat("container ", ShortId(id), " is ", TaskState(&*task), " already"));
   }
   RemoveFifos(task->stdout());
-  return DeleteTask(connection, id).status();
+  return ForgetTask(connection, id);
 }
 
 absl::Status StartInBackground(const client::Connection& connection,
@@ -84,7 +84,7 @@ absl::StatusOr<int> StartAttached(const Invocation& call, const client::Containe
                                      [&] { return StartTask(call.connection, record.id()); }));
   std::move(discard).Cancel();
   if (result.detached) return 0;
-  GANTRY_RETURN_IF_ERROR(DeleteTask(call.connection, record.id()).status());
+  GANTRY_RETURN_IF_ERROR(ForgetTask(call.connection, record.id()));
   return result.exit_code;
 }
 

@@ -141,7 +141,7 @@ absl::StatusOr<SessionResult> RunAttached(const client::Connection& connection,
       RunSession(connection, session, std::move(fifos), [&] { return StartTask(connection, id); }));
   std::move(discard).Cancel();
   if (result.detached) return result;
-  GANTRY_RETURN_IF_ERROR(DeleteTask(connection, id).status());
+  GANTRY_RETURN_IF_ERROR(ForgetTask(connection, id));
   return result;
 }
 

@@ -46,6 +46,11 @@ absl::StatusOr<int> DeleteTask(const client::Connection& connection, const std::
   return static_cast<int>(response.exit_status());
 }
 
+absl::Status ForgetTask(const client::Connection& connection, const std::string& id) {
+  absl::Status status = DeleteTask(connection, id).status();
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
 absl::Status KillTask(const client::Connection& connection, const std::string& id, uint32_t signal,
                       bool all, const std::string& exec_id) {
   tasks::KillRequest request;

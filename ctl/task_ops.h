@@ -31,6 +31,9 @@ absl::Status StartTask(const client::Connection& connection, const std::string& 
                        const std::string& exec_id = "");
 // The exit code of the stopped task, which is gone then; its fifos too when they were ours.
 absl::StatusOr<int> DeleteTask(const client::Connection& connection, const std::string& id);
+
+// As above for one that has ended, whoever took it away: the daemon does it when a shim dies.
+absl::Status ForgetTask(const client::Connection& connection, const std::string& id);
 absl::Status KillTask(const client::Connection& connection, const std::string& id, uint32_t signal,
                       bool all = false, const std::string& exec_id = "");
 // Kills and removes what there is, however far it came. Best effort.

@@ -88,8 +88,9 @@ absl::StatusOr<ContentInfo> LocalContentStore::UpdateInfo(
     GANTRY_ASSIGN_OR_RETURN(updated, FromRecord(*record));
     GANTRY_RETURN_IF_ERROR(UpdateLabels(info, fieldpaths, &updated.labels));
     updated.updated_at = absl::Now();
+    // Not marked dirty, as in containerd: what lost a reference by this waits for the next
+    // collection, and a client may label what nothing refers to yet.
     tx.PutProto(key, ToRecord(updated));
-    tx.MarkDirty();
     return absl::OkStatus();
   }));
   return updated;

@@ -65,10 +65,10 @@ absl::Status FromGrpc(const grpc::Status& status) {
   auto code = static_cast<absl::StatusCode>(status.error_code());
   if (!status.error_message().empty()) return absl::Status(code, status.error_message());
   // gRPC's own answer for a service that is not there has no text.
-  return absl::Status(code, code == absl::StatusCode::kUnimplemented
-                                ? "the daemon does not serve this call"
-                                : absl::StrCat("the daemon answered ",
-                                               absl::StatusCodeToString(code)));
+  return absl::Status(code,
+                      code == absl::StatusCode::kUnimplemented
+                          ? "the daemon does not serve this call"
+                          : absl::StrCat("the daemon answered ", absl::StatusCodeToString(code)));
 }
 
 Connection::Connection(std::shared_ptr<grpc::Channel> channel, std::string ns)

@@ -58,4 +58,11 @@ absl::Status SetupLogging(absl::string_view level, absl::string_view format) {
   return absl::OkStatus();
 }
 
+absl::Status ChangeLogLevel(absl::string_view level) {
+  auto parsed = ParseLevel(level);
+  if (!parsed.ok()) return parsed.status();
+  base::SetLogLevel(*parsed);
+  return absl::OkStatus();
+}
+
 }  // namespace gantry::services

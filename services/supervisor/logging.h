@@ -10,6 +10,9 @@ namespace gantry::services {
 // InvalidArgument for an unknown level or format. Call once in main(), before threads start.
 absl::Status SetupLogging(absl::string_view level, absl::string_view format);
 
+// Changes the level only; any thread, at any time. InvalidArgument as above.
+absl::Status ChangeLogLevel(absl::string_view level);
+
 }  // namespace gantry::services
 
 #endif  // GANTRY_SERVICES_SUPERVISOR_LOGGING_H_

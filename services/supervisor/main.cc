@@ -75,8 +75,7 @@ void WaitForEnd(int signals, const Flags& flags) {
       return;
     }
     absl::StatusOr<Config> config = EffectiveConfig(flags);
-    absl::Status applied =
-        config.ok() ? SetupLogging(config->log_level, config->log_format) : config.status();
+    absl::Status applied = config.ok() ? ChangeLogLevel(config->log_level) : config.status();
     if (applied.ok()) {
       base::LogInfo("configuration read again", {{"log_level", config->log_level}});
     } else {

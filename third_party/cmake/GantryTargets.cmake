@@ -26,7 +26,7 @@ function(gantry_binary name)
   add_executable(${name} ${A_SRCS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${A_DEPS})
-  if(A_STATIC)
+  if(A_STATIC AND NOT GANTRY_SANITIZE)  # the sanitizers need a dynamic libc
     target_link_options(${name} PRIVATE -static)
   else()
     target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)

@@ -133,7 +133,6 @@ void ReadScheduler(TableReader& table, Config* config) {
   table.Duration("startup_delay", &config->gc.startup_delay);
   table.Duration("schedule_delay", &config->gc.schedule_delay);
   table.Integer("mutation_threshold", &config->gc.mutation_threshold);
-  table.Integer("deletion_threshold", &config->gc.deletion_threshold);
   table.Ignore("pause_threshold");  // writers are never paused here
 }
 
@@ -164,7 +163,6 @@ void ReadRoot(TableReader& table, Config* config) {
   table.Ignore("imports");
   table.String("root", &config->root);
   table.String("state", &config->state);
-  table.Integer("oom_score", &config->oom_score);
   table.Table("grpc", [config](TableReader& t) {
     t.String("address", &config->grpc.address);
     t.Integer("uid", &config->grpc.uid);
@@ -293,9 +291,8 @@ std::string FormatConfig(const Config& c) {
   std::string out;
   absl::StrAppend(
       &out, "version = 3\nroot = ", Quote(c.root), "\nstate = ", Quote(c.state),
-      "\noom_score = ", c.oom_score, "\n\n[grpc]\naddress = ", Quote(c.grpc.address),
-      "\nuid = ", c.grpc.uid, "\ngid = ", c.grpc.gid,
-      "\nmax_recv_message_size = ", c.grpc.max_recv_message_size,
+      "\n\n[grpc]\naddress = ", Quote(c.grpc.address), "\nuid = ", c.grpc.uid,
+      "\ngid = ", c.grpc.gid, "\nmax_recv_message_size = ", c.grpc.max_recv_message_size,
       "\nmax_send_message_size = ", c.grpc.max_send_message_size,
       "\n\n[ttrpc]\naddress = ", Quote(c.ttrpc_address),
       "\n\n[debug]\nlevel = ", Quote(c.log_level), "\nformat = ", Quote(c.log_format),
@@ -303,8 +300,7 @@ std::string FormatConfig(const Config& c) {
       "\n\n[plugins.'io.containerd.gc.v1.scheduler']\nstartup_delay = ",
       Quote(absl::FormatDuration(c.gc.startup_delay)),
       "\nschedule_delay = ", Quote(absl::FormatDuration(c.gc.schedule_delay)),
-      "\nmutation_threshold = ", c.gc.mutation_threshold,
-      "\ndeletion_threshold = ", c.gc.deletion_threshold,
+      "\nmutation_threshold = ", c.gc.mutation_threshold, "\n",
       "\n\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = ", Quote(c.default_snapshotter),
       "\n\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ",
       Quote(c.registry_config_path), "\n");

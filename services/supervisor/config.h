@@ -33,13 +33,11 @@ struct Config {
   std::string log_format = "text";  // text json
   // TCP address host:port for GET /v1/metrics; empty: none.
   std::string metrics_address;
-  int oom_score = 0;
 
   struct Gc {
     absl::Duration startup_delay = absl::Milliseconds(100);
     absl::Duration schedule_delay = absl::ZeroDuration();
     int mutation_threshold = 100;
-    int deletion_threshold = 0;
   } gc;
 
   // Registry hosts directory (certs.d layout).

@@ -15,7 +15,6 @@ TEST(Config, ReadsContainerdVersion2) {
 version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
-oom_score = -999
 [grpc]
   address = "/run/containerd/containerd.sock"
   uid = 10
@@ -38,7 +37,6 @@ oom_score = -999
   EXPECT_EQ(config->root, "/var/lib/containerd");
   EXPECT_EQ(config->grpc.address, "/run/containerd/containerd.sock");
   EXPECT_EQ(config->grpc.uid, 10u);
-  EXPECT_EQ(config->oom_score, -999);
   EXPECT_EQ(config->log_level, "debug");
   EXPECT_EQ(config->metrics_address, "127.0.0.1:1338");
   EXPECT_EQ(config->gc.mutation_threshold, 5);
@@ -50,7 +48,8 @@ oom_score = -999
 
 TEST(Config, NamesKeysWithoutMeaning) {
   auto config = ParseConfig(
-      "version = 3\ndisabled_plugins = []\n[plugins.'io.containerd.nri.v1.nri']\ndisable = "
+      "version = 3\ndisabled_plugins = []\noom_score = "
+      "-999\n[plugins.'io.containerd.nri.v1.nri']\ndisable = "
       "true\n[grpc]\nfoo = 1\n",
       "c");
   ASSERT_TRUE(config.ok()) << config.status();
@@ -58,6 +57,7 @@ TEST(Config, NamesKeysWithoutMeaning) {
   EXPECT_THAT(config->warnings,
               Contains(HasSubstr("\"plugins.io.containerd.nri.v1.nri.disable\"")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("\"grpc.foo\"")));
+  EXPECT_THAT(config->warnings, Contains(HasSubstr("\"oom_score\"")));
 }
 
 TEST(Config, RefusesWhatItCannotMean) {

@@ -10,8 +10,8 @@
 #include "absl/strings/str_split.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "containerd/services/containers/v1/containers.grpc.pb.h"
-#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "containerd/services/containers/v1/containers.methods.h"
+#include "containerd/services/snapshots/v1/snapshots.methods.h"
 
 namespace gantry::client {
 namespace {
@@ -26,16 +26,14 @@ absl::Status RemoveSnapshot(const Connection& connection, const ContainerRecord&
   request.set_snapshotter(record.snapshotter());
   request.set_key(record.snapshot_key());
   google::protobuf::Empty nothing;
-  return connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Remove, request,
-                                               &nothing);
+  return connection.Call(snapshots::SnapshotsMethods::kRemove, request, &nothing);
 }
 
 absl::Status RemoveRecord(const Connection& connection, const ContainerRecord& record) {
   containers::DeleteContainerRequest request;
   request.set_id(record.id());
   google::protobuf::Empty nothing;
-  return connection.Call<containers::Containers>(&containers::Containers::Stub::Delete, request,
-                                                 &nothing);
+  return connection.Call(containers::ContainersMethods::kDelete, request, &nothing);
 }
 
 absl::Status Tolerate(const absl::Status& status) {
@@ -84,10 +82,8 @@ absl::Status CreateContainer(const Connection& connection, const ContainerRecord
   {
     // The record first: it is what keeps the snapshot from the collector.
     Batch batch(connection);
-    size_t record_call = batch.Start<containers::Containers>(
-        &containers::Containers::Stub::AsyncCreate, create, &created);
-    size_t snapshot_call = batch.Start<snapshots::Snapshots>(
-        &snapshots::Snapshots::Stub::AsyncPrepare, prepare, &prepared);
+    size_t record_call = batch.Start(containers::ContainersMethods::kCreate, create, &created);
+    size_t snapshot_call = batch.Start(snapshots::SnapshotsMethods::kPrepare, prepare, &prepared);
     record_status = batch.Wait(record_call);
     snapshot_status = batch.Wait(snapshot_call);
   }
@@ -114,12 +110,10 @@ absl::Status DeleteContainer(const Connection& connection, const ContainerRecord
   google::protobuf::Empty nothing;
   google::protobuf::Empty nothing_either;
   Batch batch(connection);
-  size_t first = batch.Start<containers::Containers>(&containers::Containers::Stub::AsyncDelete,
-                                                     remove, &nothing);
+  size_t first = batch.Start(containers::ContainersMethods::kDelete, remove, &nothing);
   absl::Status status;
   if (!record.snapshot_key().empty()) {
-    size_t second = batch.Start<snapshots::Snapshots>(&snapshots::Snapshots::Stub::AsyncRemove,
-                                                      snapshot, &nothing_either);
+    size_t second = batch.Start(snapshots::SnapshotsMethods::kRemove, snapshot, &nothing_either);
     status = Tolerate(batch.Wait(second));
   }
   status.Update(Tolerate(batch.Wait(first)));
@@ -128,8 +122,8 @@ absl::Status DeleteContainer(const Connection& connection, const ContainerRecord
 
 absl::StatusOr<std::vector<ContainerRecord>> ListContainers(const Connection& connection) {
   containers::ListContainersResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<containers::Containers>(
-      &containers::Containers::Stub::List, containers::ListContainersRequest(), &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(containers::ContainersMethods::kList,
+                                         containers::ListContainersRequest(), &response));
   return std::vector<ContainerRecord>(response.containers().begin(), response.containers().end());
 }
 
@@ -139,8 +133,7 @@ absl::StatusOr<ContainerRecord> FindContainer(const Connection& connection,
   containers::GetContainerRequest request;
   request.set_id(std::string(typed));
   containers::GetContainerResponse response;
-  absl::Status status = connection.Call<containers::Containers>(&containers::Containers::Stub::Get,
-                                                                request, &response);
+  absl::Status status = connection.Call(containers::ContainersMethods::kGet, request, &response);
   if (status.ok()) return response.container();
   if (!absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
   GANTRY_ASSIGN_OR_RETURN(std::vector<ContainerRecord> all, ListContainers(connection));

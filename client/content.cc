@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "containerd/services/content/v1/content.grpc.pb.h"
+#include "containerd/services/content/v1/content.methods.h"
 
 namespace gantry::client {
 namespace {
@@ -18,18 +18,12 @@ constexpr size_t kChunk = 1u << 20;
 
 absl::Status StreamBlob(const Connection& connection, const base::Digest& digest,
                         const std::function<absl::Status(absl::string_view)>& sink) {
-  grpc::ClientContext context;
-  connection.Prepare(&context);
-  api::Content::Stub stub(connection.channel());
   api::ReadContentRequest request;
   request.set_digest(digest.str());
-  auto stream = stub.Read(&context, request);
+  auto stream = connection.Open(api::ContentMethods::kRead, request);
   api::ReadContentResponse part;
-  absl::Status result;
-  while (result.ok() && stream->Read(&part)) result = sink(part.data());
-  if (!result.ok()) context.TryCancel();
-  absl::Status status = connection.Explain(stream->Finish());
-  return result.ok() ? base::Annotate(status, absl::StrCat("read ", digest.str())) : result;
+  while (stream.Read(&part)) GANTRY_RETURN_IF_ERROR(sink(part.data()));
+  return base::Annotate(stream.Finish(), absl::StrCat("read ", digest.str()));
 }
 
 absl::StatusOr<std::string> ReadBlob(const Connection& connection, const base::Digest& digest,
@@ -53,40 +47,29 @@ absl::StatusOr<std::string> ReadBlob(const Connection& connection, const base::D
 
 // The write stream: one request, one answer.
 struct BlobWriter::Impl {
-  explicit Impl(const Connection& c) : connection(c), stub(c.channel()) {
-    connection.Prepare(&context);
-    stream = stub.Write(&context);
-  }
+  explicit Impl(const Connection& c) : connection(c), stream(c.Open(api::ContentMethods::kWrite)) {}
 
   absl::Status Exchange() {
-    if (stream->Write(request) && stream->Read(&answer)) return absl::OkStatus();
-    finished = true;
-    absl::Status status = connection.Explain(stream->Finish());
+    if (stream.Write(request) && stream.Read(&answer)) return absl::OkStatus();
+    absl::Status status = stream.Finish();
     return status.ok() ? absl::InternalError("the daemon ended a content write early") : status;
   }
 
   void Discard() {
-    if (!finished) {
-      context.TryCancel();
-      (void)stream->Finish();
-    }
+    stream.Cancel();
     if (committed || request.ref().empty()) return;
     api::AbortRequest abort;
     abort.set_ref(request.ref());
     google::protobuf::Empty nothing;
     // Best effort: an ingest that stays behind is the collector's.
-    (void)connection.Call<api::Content>(&api::Content::Stub::Abort, abort, &nothing);
+    (void)connection.Call(api::ContentMethods::kAbort, abort, &nothing);
   }
 
   Connection connection;
-  api::Content::Stub stub;
-  grpc::ClientContext context;
-  std::unique_ptr<grpc::ClientReaderWriter<api::WriteContentRequest, api::WriteContentResponse>>
-      stream;
+  rpc::ReaderWriter<api::WriteContentRequest, api::WriteContentResponse> stream;
   api::WriteContentRequest request;
   api::WriteContentResponse answer;
   int64_t offset = 0;
-  bool finished = false;
   bool committed = false;
 };
 
@@ -133,12 +116,8 @@ absl::Status BlobWriter::Commit(const std::map<std::string, std::string>& labels
   for (const auto& [key, value] : labels) (*impl_->request.mutable_labels())[key] = value;
   GANTRY_RETURN_IF_ERROR(impl_->Exchange());
   impl_->committed = true;
-  impl_->finished = true;
-  impl_->stream->WritesDone();
-  // gRPC delivers the status only when every message was read.
-  while (impl_->stream->Read(&impl_->answer)) {
-  }
-  return impl_->connection.Explain(impl_->stream->Finish());
+  impl_->stream.WritesDone();
+  return impl_->stream.Finish();
 }
 
 absl::Status LabelBlob(const Connection& connection, const base::Digest& digest,
@@ -151,7 +130,7 @@ absl::Status LabelBlob(const Connection& connection, const base::Digest& digest,
     request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
   }
   api::UpdateResponse response;
-  return connection.Call<api::Content>(&api::Content::Stub::Update, request, &response);
+  return connection.Call(api::ContentMethods::kUpdate, request, &response);
 }
 
 absl::Status WriteBlob(const Connection& connection, absl::string_view data,

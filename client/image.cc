@@ -10,7 +10,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/content.h"
-#include "containerd/services/images/v1/images.grpc.pb.h"
+#include "containerd/services/images/v1/images.methods.h"
 
 namespace gantry::client {
 namespace {
@@ -58,8 +58,8 @@ bool Matches(const ImageRecord& image, absl::string_view typed, absl::string_vie
 
 absl::StatusOr<ImageRecord> SearchImages(const Connection& connection, absl::string_view typed) {
   images::ListImagesResponse list;
-  GANTRY_RETURN_IF_ERROR(connection.Call<images::Images>(&images::Images::Stub::List,
-                                                         images::ListImagesRequest(), &list));
+  GANTRY_RETURN_IF_ERROR(
+      connection.Call(images::ImagesMethods::kList, images::ListImagesRequest(), &list));
   std::string tagged = WithTag(std::string(typed));
   std::vector<const ImageRecord*> found;
   for (const ImageRecord& image : list.images()) {
@@ -230,7 +230,7 @@ absl::StatusOr<ImageRecord> FindImage(const Connection& connection, absl::string
   for (size_t i = 0; i < names.size(); ++i) {
     images::GetImageRequest request;
     request.set_name(names[i]);
-    batch.Start<images::Images>(&images::Images::Stub::AsyncGet, request, &answers[i]);
+    batch.Start(images::ImagesMethods::kGet, request, &answers[i]);
   }
   for (size_t i = 0; i < names.size(); ++i) {
     absl::Status status = batch.Wait(i);

@@ -12,8 +12,8 @@
 #include "client/gunzip.h"
 #include "client/image.h"
 #include "client/lease.h"
-#include "containerd/services/content/v1/content.grpc.pb.h"
-#include "containerd/services/images/v1/images.grpc.pb.h"
+#include "containerd/services/content/v1/content.methods.h"
+#include "containerd/services/images/v1/images.methods.h"
 
 namespace gantry::client {
 namespace {
@@ -61,9 +61,8 @@ absl::Status CheckBlob(const Connection& connection, const base::Digest& digest)
   contents::InfoRequest request;
   request.set_digest(digest.str());
   contents::InfoResponse response;
-  return base::Annotate(
-      connection.Call<contents::Content>(&contents::Content::Stub::Info, request, &response),
-      kLacksBlob);
+  return base::Annotate(connection.Call(contents::ContentMethods::kInfo, request, &response),
+                        kLacksBlob);
 }
 
 // All that a manifest names is there, and its configuration can be read.
@@ -200,8 +199,7 @@ absl::Status PutImage(const Connection& connection, const Found& found,
   image->mutable_target()->set_size(found.target.size);
   for (const auto& [key, value] : options.labels) (*image->mutable_labels())[key] = value;
   images::CreateImageResponse created;
-  absl::Status status =
-      connection.Call<images::Images>(&images::Images::Stub::Create, create, &created);
+  absl::Status status = connection.Call(images::ImagesMethods::kCreate, create, &created);
   if (!absl::IsAlreadyExists(status)) return status;
   images::UpdateImageRequest update;
   *update.mutable_image() = *image;
@@ -210,7 +208,7 @@ absl::Status PutImage(const Connection& connection, const Found& found,
     update.mutable_update_mask()->add_paths(absl::StrCat("labels.", label.first));
   }
   images::UpdateImageResponse updated;
-  return connection.Call<images::Images>(&images::Images::Stub::Update, update, &updated);
+  return connection.Call(images::ImagesMethods::kUpdate, update, &updated);
 }
 
 absl::StatusOr<std::vector<Found>> FindImages(const Connection& connection,

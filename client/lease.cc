@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/status.h"
-#include "containerd/services/leases/v1/leases.grpc.pb.h"
+#include "containerd/services/leases/v1/leases.methods.h"
 
 namespace gantry::client {
 
@@ -18,8 +18,7 @@ absl::StatusOr<Lease> Lease::Create(const Connection& connection, absl::Duration
   (*request.mutable_labels())["containerd.io/gc.expire"] =
       base::FormatRfc3339Fixed(absl::Now() + expires, 0);
   leases::CreateResponse response;
-  GANTRY_RETURN_IF_ERROR(
-      connection.Call<leases::Leases>(&leases::Leases::Stub::Create, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(leases::LeasesMethods::kCreate, request, &response));
   return Lease(connection.WithLease(response.lease().id()), response.lease().id());
 }
 
@@ -34,8 +33,8 @@ Lease::~Lease() {
   request.set_id(id_);
   google::protobuf::Empty nothing;
   // A lease that stays behind expires by itself.
-  (void)leased_.WithLease("").Call<leases::Leases>(&leases::Leases::Stub::Delete, request, &nothing,
-                                                   absl::Seconds(10));
+  (void)leased_.WithLease("").Call(leases::LeasesMethods::kDelete, request, &nothing,
+                                   absl::Seconds(10));
 }
 
 }  // namespace gantry::client

@@ -1,7 +1,6 @@
 #include "client/stdio.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,33 +83,16 @@ Fifos::~Fifos() {
   rmdir(dir_.c_str());
 }
 
-StdioPump::~StdioPump() { Abandon(); }
-
-absl::Status StdioPump::Start() {
-  GANTRY_ASSIGN_OR_RETURN(wake_, base::MakePipe(O_NONBLOCK));
-  input_open_ = options_.in >= 0 && fifos_.in.valid();
-  thread_ = std::thread([this] { Run(); });
-  return absl::OkStatus();
-}
-
-void StdioPump::EnableInput() {
-  input_enabled_ = true;
-  (void)!write(wake_.write.get(), "i", 1);
+void StdioPump::Run(const std::vector<Watch>& watches, const std::function<bool()>& done) {
+  while (!done()) Step(watches, -1);
 }
 
 void StdioPump::Finish(absl::Duration grace) {
-  if (!thread_.joinable()) return;
-  grace_ms_ = absl::ToInt64Milliseconds(grace);
-  finishing_ = true;
-  (void)!write(wake_.write.get(), "f", 1);
-  thread_.join();
-}
-
-void StdioPump::Abandon() {
-  if (!thread_.joinable()) return;
-  abandoned_ = true;
-  (void)!write(wake_.write.get(), "a", 1);
-  thread_.join();
+  input_open_ = false;
+  pending_.clear();
+  int timeout_ms = static_cast<int>(absl::ToInt64Milliseconds(grace));
+  while ((fifos_.out.valid() || fifos_.err.valid()) && Step({}, timeout_ms)) {
+  }
 }
 
 bool StdioPump::Copy(int from, int to) {
@@ -141,19 +123,17 @@ bool StdioPump::ScanDetach(const char* data, size_t size) {
   return false;
 }
 
-bool StdioPump::ReadInput() {
+void StdioPump::ReadInput() {
   char buffer[kBuffer];
   ssize_t n = read(options_.in, buffer, sizeof(buffer));
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n <= 0) {
     pending_.append(options_.detach_keys, 0, matched_);
     input_open_ = false;
     if (pending_.empty()) CloseInput();
-    return true;
+  } else if (ScanDetach(buffer, static_cast<size_t>(n)) && options_.on_detach) {
+    options_.on_detach();
   }
-  if (!ScanDetach(buffer, static_cast<size_t>(n))) return true;
-  if (options_.on_detach) options_.on_detach();
-  return false;
 }
 
 void StdioPump::WriteInput() {
@@ -167,30 +147,24 @@ void StdioPump::CloseInput() {
   if (options_.on_stdin_end) options_.on_stdin_end();
 }
 
-void StdioPump::Run() {
-  enum { kWake, kIn, kInFifo, kOut, kErr, kWatch, kCount };
-  while (!abandoned_) {
-    bool finishing = finishing_;
-    if (finishing && !fifos_.out.valid() && !fifos_.err.valid()) return;
-    pollfd fds[kCount];
-    fds[kWake] = {wake_.read.get(), POLLIN, 0};
-    bool read_input = input_enabled_ && input_open_ && pending_.empty() && !finishing;
-    fds[kIn] = {read_input ? options_.in : -1, POLLIN, 0};
-    fds[kInFifo] = {pending_.empty() ? -1 : fifos_.in.get(), POLLOUT, 0};
-    fds[kOut] = {fifos_.out.valid() ? fifos_.out.get() : -1, POLLIN, 0};
-    fds[kErr] = {fifos_.err.valid() ? fifos_.err.get() : -1, POLLIN, 0};
-    fds[kWatch] = {finishing ? -1 : options_.watch, POLLIN, 0};
-    int ready = poll(fds, kCount, finishing ? static_cast<int>(grace_ms_) : -1);
-    if (ready == 0 && finishing) return;
-    if (ready <= 0) continue;
-    char sink[16];
-    if (fds[kWake].revents != 0) (void)!read(wake_.read.get(), sink, sizeof(sink));
-    if (fds[kWatch].revents != 0 && options_.on_watch) options_.on_watch();
-    if (fds[kOut].revents != 0 && !Copy(fifos_.out.get(), options_.out)) fifos_.out.Reset();
-    if (fds[kErr].revents != 0 && !Copy(fifos_.err.get(), options_.err)) fifos_.err.Reset();
-    if (fds[kInFifo].revents != 0) WriteInput();
-    if (fds[kIn].revents != 0 && !ReadInput()) return;
+bool StdioPump::Step(const std::vector<Watch>& watches, int timeout_ms) {
+  enum { kIn, kInFifo, kOut, kErr, kCount };
+  std::vector<pollfd> fds(kCount);
+  fds[kIn] = {input_open_ && pending_.empty() ? options_.in : -1, POLLIN, 0};
+  fds[kInFifo] = {pending_.empty() ? -1 : fifos_.in.get(), POLLOUT, 0};
+  fds[kOut] = {fifos_.out.valid() ? fifos_.out.get() : -1, POLLIN, 0};
+  fds[kErr] = {fifos_.err.valid() ? fifos_.err.get() : -1, POLLIN, 0};
+  for (const Watch& watch : watches) fds.push_back(watch.descriptor());
+  int ready = poll(fds.data(), fds.size(), timeout_ms);
+  if (ready <= 0) return ready < 0;  // a signal
+  for (size_t i = 0; i < watches.size(); ++i) {
+    if (fds[kCount + i].revents != 0) watches[i].on_ready();
   }
+  if (fds[kOut].revents != 0 && !Copy(fifos_.out.get(), options_.out)) fifos_.out.Reset();
+  if (fds[kErr].revents != 0 && !Copy(fifos_.err.get(), options_.err)) fifos_.err.Reset();
+  if (fds[kInFifo].revents != 0) WriteInput();
+  if (fds[kIn].revents != 0) ReadInput();
+  return true;
 }
 
 absl::StatusOr<std::string> ParseDetachKeys(absl::string_view text) {

@@ -1,13 +1,13 @@
 #ifndef GANTRY_CLIENT_STDIO_H_
 #define GANTRY_CLIENT_STDIO_H_
 
-// The client's end of a process' standard streams: fifos that the shim opens by path, and a thread
-// that copies between them and descriptors of ours.
+// The client's end of a process' standard streams: fifos that the shim opens by path, and what
+// copies between them and descriptors of ours.
 
-#include <atomic>
+#include <poll.h>
+
 #include <functional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,7 +50,7 @@ class Fifos {
   std::string err_path_;
 };
 
-// Copies until both output fifos have ended. Own thread between Start() and Finish().
+// Copies between the fifos and descriptors of ours, in the caller's thread.
 class StdioPump {
  public:
   struct Options {
@@ -60,31 +60,32 @@ class StdioPump {
     std::string detach_keys;             // bytes; empty: no detaching
     std::function<void()> on_stdin_end;  // our stdin has ended and all of it was written
     std::function<void()> on_detach;
-    // An extra descriptor (signals) and what to do when it is readable.
-    int watch = -1;
-    std::function<void()> on_watch;
+  };
+  // Something else that is waited for at the same time.
+  struct Watch {
+    std::function<pollfd()> descriptor;  // asked before every wait
+    std::function<void()> on_ready;
   };
 
   StdioPump(Fifos fifos, Options options)
-      : fifos_(std::move(fifos)), options_(std::move(options)) {}
-  ~StdioPump();
+      : fifos_(std::move(fifos)),
+        options_(std::move(options)),
+        input_open_(options_.in >= 0 && fifos_.in.valid()) {}
   StdioPump(const StdioPump&) = delete;
   StdioPump& operator=(const StdioPump&) = delete;
 
-  absl::Status Start();
-  // From now on our stdin is read. Call it when the shim has its end open: what is written to a
-  // fifo before is lost when we close it, and so is an early CloseIO.
-  void EnableInput();
-  // Waits for the end of the outputs, but not longer than `grace` without any output; then stops.
+  // Copies until `done`, which is asked before every wait. Call it when the shim has its end open:
+  // what is written to a fifo before is lost when we close it, and so is an early CloseIO.
+  void Run(const std::vector<Watch>& watches, const std::function<bool()>& done);
+  // Copies until the outputs have ended, but not longer than `grace` without any output.
   void Finish(absl::Duration grace);
-  // Stops at once.
-  void Abandon();
 
   Fifos& fifos() { return fifos_; }
 
  private:
-  void Run();
-  bool ReadInput();
+  // Waits and does what there is to do; false when nothing came within `timeout_ms` (-1: for ever).
+  bool Step(const std::vector<Watch>& watches, int timeout_ms);
+  void ReadInput();
   void WriteInput();
   void CloseInput();
   // False when that output has ended.
@@ -94,15 +95,9 @@ class StdioPump {
 
   Fifos fifos_;
   Options options_;
-  base::Pipe wake_;
-  std::thread thread_;
-  std::atomic<bool> finishing_{false};
-  std::atomic<bool> abandoned_{false};
-  std::atomic<int64_t> grace_ms_{0};
   std::string pending_;  // typed, not yet taken by the fifo
   size_t matched_ = 0;   // of detach_keys
-  std::atomic<bool> input_enabled_{false};
-  bool input_open_ = false;
+  bool input_open_;
 };
 
 // "ctrl-p,ctrl-q" to bytes. InvalidArgument for anything but single characters and

@@ -13,7 +13,7 @@
 namespace gantry::client {
 
 using Progress = ::containerd::types::transfer::Progress;
-// Called on a thread of its own, never after the transfer's function has returned.
+// Called on the thread of the transfer's function, before that returns.
 using ProgressCallback = std::function<void(const Progress&)>;
 
 struct TransferOptions {

@@ -2,9 +2,9 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/image.h"
-#include "containerd/services/content/v1/content.grpc.pb.h"
-#include "containerd/services/diff/v1/diff.grpc.pb.h"
-#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "containerd/services/content/v1/content.methods.h"
+#include "containerd/services/diff/v1/diff.methods.h"
+#include "containerd/services/snapshots/v1/snapshots.methods.h"
 
 namespace gantry::client {
 namespace {
@@ -19,8 +19,7 @@ absl::Status Stat(const Connection& connection, const std::string& snapshotter,
   request.set_snapshotter(snapshotter);
   request.set_key(key);
   snapshots::StatSnapshotResponse response;
-  return connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Stat, request,
-                                               &response);
+  return connection.Call(snapshots::SnapshotsMethods::kStat, request, &response);
 }
 
 void RemoveSnapshot(const Connection& connection, const std::string& snapshotter,
@@ -30,8 +29,7 @@ void RemoveSnapshot(const Connection& connection, const std::string& snapshotter
   request.set_key(key);
   google::protobuf::Empty nothing;
   // Best effort: without an owner the collector takes it.
-  (void)connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Remove, request,
-                                              &nothing);
+  (void)connection.Call(snapshots::SnapshotsMethods::kRemove, request, &nothing);
 }
 
 absl::Status ApplyLayer(const Connection& connection, const Descriptor& layer,
@@ -43,8 +41,7 @@ absl::Status ApplyLayer(const Connection& connection, const Descriptor& layer,
   request.mutable_diff()->set_size(layer.size);
   *request.mutable_mounts() = prepared.mounts();
   diffs::ApplyResponse response;
-  GANTRY_RETURN_IF_ERROR(
-      connection.Call<diffs::Diff>(&diffs::Diff::Stub::Apply, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(diffs::DiffMethods::kApply, request, &response));
   if (response.applied().digest() != diff_id.str()) {
     return absl::DataLossError(absl::StrCat("layer ", layer.digest.str(), " unpacks to ",
                                             response.applied().digest(),
@@ -61,8 +58,8 @@ absl::Status UnpackLayer(const Connection& connection, const std::string& snapsh
   prepare.set_key(absl::StrCat("extract-", base::RandomHex(8), " ", chain_id));
   prepare.set_parent(parent);
   snapshots::PrepareSnapshotResponse prepared;
-  GANTRY_RETURN_IF_ERROR(connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Prepare,
-                                                               prepare, &prepared));
+  GANTRY_RETURN_IF_ERROR(
+      connection.Call(snapshots::SnapshotsMethods::kPrepare, prepare, &prepared));
   absl::Status status = ApplyLayer(connection, layer, diff_id, prepared);
   if (status.ok()) {
     snapshots::CommitSnapshotRequest commit;
@@ -70,8 +67,7 @@ absl::Status UnpackLayer(const Connection& connection, const std::string& snapsh
     commit.set_name(chain_id);
     commit.set_key(prepare.key());
     google::protobuf::Empty nothing;
-    status = connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Commit, commit,
-                                                   &nothing);
+    status = connection.Call(snapshots::SnapshotsMethods::kCommit, commit, &nothing);
     if (status.ok()) return status;
   }
   RemoveSnapshot(connection, snapshotter, prepare.key());
@@ -89,7 +85,7 @@ absl::Status LinkSnapshot(const Connection& connection, const ResolvedImage& ima
   (*request.mutable_info()->mutable_labels())[key] = image.chain_id;
   request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
   contents::UpdateResponse response;
-  return connection.Call<contents::Content>(&contents::Content::Stub::Update, request, &response);
+  return connection.Call(contents::ContentMethods::kUpdate, request, &response);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/status.h"
-#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/logs.h"
 #include "ctl/output.h"
 #include "ctl/session.h"
@@ -193,7 +193,7 @@ absl::StatusOr<int> Pause(const Invocation& call) {
     tasks::PauseTaskRequest request;
     request.set_container_id(record.id());
     google::protobuf::Empty nothing;
-    return call.connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Pause, request, &nothing);
+    return call.connection.Call(tasks::TasksMethods::kPause, request, &nothing);
   });
 }
 
@@ -202,7 +202,7 @@ absl::StatusOr<int> Resume(const Invocation& call) {
     tasks::ResumeTaskRequest request;
     request.set_container_id(record.id());
     google::protobuf::Empty nothing;
-    return call.connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Resume, request, &nothing);
+    return call.connection.Call(tasks::TasksMethods::kResume, request, &nothing);
   });
 }
 

@@ -17,7 +17,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "client/container.h"
-#include "containerd/services/version/v1/version.grpc.pb.h"
+#include "containerd/services/version/v1/version.methods.h"
 #include "ctl/output.h"
 #include "ctl/task_ops.h"
 
@@ -164,8 +164,8 @@ void CheckDisk(Report& report, const std::string& root) {
 bool CheckDaemon(Report& report, const Invocation& call) {
   namespace version = containerd::services::version::v1;
   version::VersionResponse response;
-  absl::Status status = call.connection.Call<version::Version>(
-      &version::Version::Stub::Version, google::protobuf::Empty(), &response, absl::Seconds(10));
+  absl::Status status = call.connection.Call(
+      version::VersionMethods::kVersion, google::protobuf::Empty(), &response, absl::Seconds(10));
   if (!status.ok()) {
     report.Add(Verdict::kProblem, "daemon", status.message());
     return false;

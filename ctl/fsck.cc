@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "ctl/output.h"
-#include "gantry/services/maintenance/v1/maintenance.grpc.pb.h"
+#include "gantry/services/maintenance/v1/maintenance.methods.h"
 
 namespace gantry::ctl {
 namespace {
@@ -51,8 +51,8 @@ absl::StatusOr<int> Fsck(const Invocation& call) {
   request.set_repair(call.args.Bool("repair"));
   request.set_verify_content(call.args.Bool("verify"));
   maintenance::CheckResponse report;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<maintenance::Maintenance>(
-      &maintenance::Maintenance::Stub::Check, request, &report));
+  GANTRY_RETURN_IF_ERROR(
+      call.connection.Call(maintenance::MaintenanceMethods::kCheck, request, &report));
   if (format == Format::kJson) {
     PrintOut(DumpOrdered(ToJson(report)) + "\n");
   } else {

@@ -14,7 +14,7 @@
 #include "client/image.h"
 #include "client/image_export.h"
 #include "client/image_import.h"
-#include "containerd/services/images/v1/images.grpc.pb.h"
+#include "containerd/services/images/v1/images.methods.h"
 #include "ctl/command.h"
 #include "ctl/output.h"
 #include "ctl/pull.h"
@@ -65,8 +65,8 @@ absl::StatusOr<int> List(const Invocation& call) {
   GANTRY_RETURN_IF_ERROR(CheckCount(call, 0, 1, "at most one name to look for"));
   GANTRY_ASSIGN_OR_RETURN(Format format, ListFormat(call.args));
   images::ListImagesResponse response;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<images::Images>(
-      &images::Images::Stub::List, images::ListImagesRequest(), &response));
+  GANTRY_RETURN_IF_ERROR(
+      call.connection.Call(images::ImagesMethods::kList, images::ListImagesRequest(), &response));
   std::sort(response.mutable_images()->begin(), response.mutable_images()->end(),
             [](const auto& a, const auto& b) { return a.name() < b.name(); });
   Listing listing;
@@ -106,14 +106,13 @@ absl::StatusOr<int> Tag(const Invocation& call) {
   create.mutable_image()->clear_updated_at();
   create.mutable_image()->set_name(client::NormalizeReference(call.args.positional()[1]));
   images::CreateImageResponse created;
-  absl::Status status =
-      call.connection.Call<images::Images>(&images::Images::Stub::Create, create, &created);
+  absl::Status status = call.connection.Call(images::ImagesMethods::kCreate, create, &created);
   if (absl::IsAlreadyExists(status)) {
     images::UpdateImageRequest update;
     *update.mutable_image() = create.image();
     update.mutable_update_mask()->add_paths("target");
     images::UpdateImageResponse updated;
-    status = call.connection.Call<images::Images>(&images::Images::Stub::Update, update, &updated);
+    status = call.connection.Call(images::ImagesMethods::kUpdate, update, &updated);
   }
   GANTRY_RETURN_IF_ERROR(status);
   PrintOut(create.image().name() + "\n");
@@ -132,8 +131,7 @@ absl::StatusOr<int> Remove(const Invocation& call) {
       // With the layers it frees, unless told to be quick about it.
       request.set_sync(!call.args.Bool("async"));
       google::protobuf::Empty nothing;
-      status =
-          call.connection.Call<images::Images>(&images::Images::Stub::Delete, request, &nothing);
+      status = call.connection.Call(images::ImagesMethods::kDelete, request, &nothing);
       if (status.ok()) PrintOut(Printable(image->name()) + "\n");
     }
     if (!status.ok() && !first.ok()) PrintError(status);

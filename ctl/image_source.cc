@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "client/container.h"
 #include "client/lease.h"
-#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "containerd/services/snapshots/v1/snapshots.methods.h"
 #include "ctl/pull.h"
 
 namespace gantry::ctl {
@@ -80,16 +80,14 @@ absl::StatusOr<client::ResolvedUser> LookUpUser(const client::Connection& connec
   request.set_key(absl::StrCat("gantryctl-user-", base::RandomHex(8)));
   request.set_parent(chain_id);
   snapshots::ViewSnapshotResponse response;
-  GANTRY_RETURN_IF_ERROR(
-      connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::View, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(snapshots::SnapshotsMethods::kView, request, &response));
   absl::Cleanup remove = [&] {
     snapshots::RemoveSnapshotRequest gone;
     gone.set_snapshotter(snapshotter);
     gone.set_key(request.key());
     google::protobuf::Empty nothing;
     // Best effort: the lease's end frees it.
-    (void)connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Remove, gone,
-                                                &nothing);
+    (void)connection.Call(snapshots::SnapshotsMethods::kRemove, gone, &nothing);
   };
   return client::ResolveUserInMounts(response.mounts(), user);
 }

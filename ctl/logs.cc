@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/status.h"
-#include "containerd/services/version/v1/version.grpc.pb.h"
+#include "containerd/services/version/v1/version.methods.h"
 
 namespace gantry::ctl {
 namespace {
@@ -35,8 +35,8 @@ bool OwnShim(const client::Connection& connection, const std::string& runtime) {
   if (runtime != "io.containerd.runc.v2" && !absl::StrContains(runtime, "gantry")) return false;
   namespace version = containerd::services::version::v1;
   version::VersionResponse response;
-  absl::Status status = connection.Call<version::Version>(&version::Version::Stub::Version,
-                                                          google::protobuf::Empty(), &response);
+  absl::Status status =
+      connection.Call(version::VersionMethods::kVersion, google::protobuf::Empty(), &response);
   return status.ok() && (absl::StrContains(response.version(), "gantry") ||
                          absl::StrContains(response.revision(), "gantry"));
 }

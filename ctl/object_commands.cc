@@ -9,12 +9,12 @@
 #include "base/status.h"
 #include "client/container.h"
 #include "client/content.h"
-#include "containerd/services/content/v1/content.grpc.pb.h"
-#include "containerd/services/events/v1/events.grpc.pb.h"
-#include "containerd/services/introspection/v1/introspection.grpc.pb.h"
-#include "containerd/services/leases/v1/leases.grpc.pb.h"
-#include "containerd/services/namespaces/v1/namespace.grpc.pb.h"
-#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "containerd/services/content/v1/content.methods.h"
+#include "containerd/services/events/v1/events.methods.h"
+#include "containerd/services/introspection/v1/introspection.methods.h"
+#include "containerd/services/leases/v1/leases.methods.h"
+#include "containerd/services/namespaces/v1/namespace.methods.h"
+#include "containerd/services/snapshots/v1/snapshots.methods.h"
 #include "ctl/command.h"
 #include "ctl/event_text.h"
 #include "ctl/output.h"
@@ -61,14 +61,12 @@ absl::StatusOr<int> RemoveEach(const Invocation& call,
 }
 
 absl::StatusOr<int> ListContent(const Invocation& call, Format format) {
-  grpc::ClientContext context;
-  call.connection.Prepare(&context);
-  contents::Content::Stub stub(call.connection.channel());
-  auto stream = stub.List(&context, contents::ListContentRequest());
+  auto stream =
+      call.connection.Open(contents::ContentMethods::kList, contents::ListContentRequest());
   contents::ListContentResponse part;
   Listing listing;
   listing.header = {"DIGEST", "SIZE", "CREATED", "LABELS"};
-  while (stream->Read(&part)) {
+  while (stream.Read(&part)) {
     for (const auto& info : part.info()) {
       absl::Time created = base::GetTimestamp(info.created_at());
       listing.rows.push_back({info.digest(), FormatBytes(info.size()),
@@ -81,7 +79,7 @@ absl::StatusOr<int> ListContent(const Invocation& call, Format format) {
                               {"labels", LabelsJson(info.labels())}});
     }
   }
-  GANTRY_RETURN_IF_ERROR(call.connection.Explain(stream->Finish()));
+  GANTRY_RETURN_IF_ERROR(stream.Finish());
   PrintListing(listing, format);
   return 0;
 }
@@ -104,8 +102,7 @@ absl::StatusOr<int> Content(const Invocation& call) {
     contents::DeleteContentRequest request;
     request.set_digest(digest);
     Empty nothing;
-    return call.connection.Call<contents::Content>(&contents::Content::Stub::Delete, request,
-                                                   &nothing);
+    return call.connection.Call(contents::ContentMethods::kDelete, request, &nothing);
   });
 }
 
@@ -123,16 +120,13 @@ const char* KindName(snapshots::Kind kind) {
 }
 
 absl::StatusOr<int> ListSnapshots(const Invocation& call, Format format) {
-  grpc::ClientContext context;
-  call.connection.Prepare(&context);
-  snapshots::Snapshots::Stub stub(call.connection.channel());
   snapshots::ListSnapshotsRequest request;
   request.set_snapshotter(call.args.String("snapshotter", "overlayfs"));
-  auto stream = stub.List(&context, request);
+  auto stream = call.connection.Open(snapshots::SnapshotsMethods::kList, request);
   snapshots::ListSnapshotsResponse part;
   Listing listing;
   listing.header = {"KEY", "PARENT", "KIND"};
-  while (stream->Read(&part)) {
+  while (stream.Read(&part)) {
     for (const auto& info : part.info()) {
       listing.rows.push_back(
           {Printable(info.name()), Printable(info.parent()), KindName(info.kind())});
@@ -145,7 +139,7 @@ absl::StatusOr<int> ListSnapshots(const Invocation& call, Format format) {
            {"labels", LabelsJson(info.labels())}});
     }
   }
-  GANTRY_RETURN_IF_ERROR(call.connection.Explain(stream->Finish()));
+  GANTRY_RETURN_IF_ERROR(stream.Finish());
   PrintListing(listing, format);
   return 0;
 }
@@ -160,8 +154,7 @@ absl::StatusOr<int> Snapshots(const Invocation& call) {
     request.set_snapshotter(call.args.String("snapshotter", "overlayfs"));
     request.set_key(key);
     Empty nothing;
-    return call.connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Remove, request,
-                                                      &nothing);
+    return call.connection.Call(snapshots::SnapshotsMethods::kRemove, request, &nothing);
   });
 }
 
@@ -209,8 +202,8 @@ absl::StatusOr<int> Namespaces(const Invocation& call) {
     namespaces::CreateNamespaceRequest request;
     request.mutable_namespace_()->set_name(call.args.positional()[1]);
     namespaces::CreateNamespaceResponse response;
-    GANTRY_RETURN_IF_ERROR(call.connection.Call<namespaces::Namespaces>(
-        &namespaces::Namespaces::Stub::Create, request, &response));
+    GANTRY_RETURN_IF_ERROR(
+        call.connection.Call(namespaces::NamespacesMethods::kCreate, request, &response));
     return 0;
   }
   if (verb == "rm") {
@@ -218,14 +211,13 @@ absl::StatusOr<int> Namespaces(const Invocation& call) {
       namespaces::DeleteNamespaceRequest request;
       request.set_name(name);
       Empty nothing;
-      return call.connection.Call<namespaces::Namespaces>(&namespaces::Namespaces::Stub::Delete,
-                                                          request, &nothing);
+      return call.connection.Call(namespaces::NamespacesMethods::kDelete, request, &nothing);
     });
   }
   if (verb != "ls") return UnknownVerb(verb, "ls, create, rm");
   namespaces::ListNamespacesResponse response;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<namespaces::Namespaces>(
-      &namespaces::Namespaces::Stub::List, namespaces::ListNamespacesRequest(), &response));
+  GANTRY_RETURN_IF_ERROR(call.connection.Call(namespaces::NamespacesMethods::kList,
+                                              namespaces::ListNamespacesRequest(), &response));
   Listing listing;
   listing.header = {"NAMESPACE", "LABELS"};
   for (const auto& item : response.namespaces()) {
@@ -247,13 +239,13 @@ absl::StatusOr<int> Leases(const Invocation& call) {
       request.set_id(id);
       request.set_sync(true);
       Empty nothing;
-      return call.connection.Call<leases::Leases>(&leases::Leases::Stub::Delete, request, &nothing);
+      return call.connection.Call(leases::LeasesMethods::kDelete, request, &nothing);
     });
   }
   if (verb != "ls") return UnknownVerb(verb, "ls, rm");
   leases::ListResponse response;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<leases::Leases>(&leases::Leases::Stub::List,
-                                                              leases::ListRequest(), &response));
+  GANTRY_RETURN_IF_ERROR(
+      call.connection.Call(leases::LeasesMethods::kList, leases::ListRequest(), &response));
   Listing listing;
   listing.header = {"LEASE", "CREATED", "EXPIRES"};
   for (const auto& lease : response.leases()) {
@@ -273,18 +265,15 @@ absl::StatusOr<int> Leases(const Invocation& call) {
 
 absl::StatusOr<int> Events(const Invocation& call) {
   GANTRY_ASSIGN_OR_RETURN(Format format, ListFormat(call.args));
-  grpc::ClientContext context;
-  call.connection.Prepare(&context);
-  eventsapi::Events::Stub stub(call.connection.channel());
   eventsapi::SubscribeRequest request;
   for (const std::string& filter : call.args.positional()) request.add_filters(filter);
   // Without a filter: those of our namespace.
   if (call.args.positional().empty() && !call.args.Bool("all")) {
     request.add_filters(absl::StrCat("namespace==\"", call.connection.ns(), "\""));
   }
-  auto stream = stub.Subscribe(&context, request);
+  auto stream = call.connection.Open(eventsapi::EventsMethods::kSubscribe, request);
   containerd::types::Envelope envelope;
-  while (stream->Read(&envelope)) {
+  while (stream.Read(&envelope)) {
     OrderedJson json = EventJson(envelope);
     if (format == Format::kJson) {
       PrintOut(json.dump() + "\n");
@@ -295,15 +284,15 @@ absl::StatusOr<int> Events(const Invocation& call) {
     }
     fflush(stdout);
   }
-  GANTRY_RETURN_IF_ERROR(call.connection.Explain(stream->Finish()));
+  GANTRY_RETURN_IF_ERROR(stream.Finish());
   return 0;
 }
 
 absl::StatusOr<int> Plugins(const Invocation& call) {
   GANTRY_ASSIGN_OR_RETURN(Format format, ListFormat(call.args));
   introspection::PluginsResponse response;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<introspection::Introspection>(
-      &introspection::Introspection::Stub::Plugins, introspection::PluginsRequest(), &response));
+  GANTRY_RETURN_IF_ERROR(call.connection.Call(introspection::IntrospectionMethods::kPlugins,
+                                              introspection::PluginsRequest(), &response));
   Listing listing;
   listing.header = {"TYPE", "ID", "STATUS"};
   for (const auto& plugin : response.plugins()) {

@@ -9,8 +9,8 @@
 #include "client/container.h"
 #include "client/spec/spec.h"
 #include "client/stdio.h"
-#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
-#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "containerd/services/snapshots/v1/snapshots.methods.h"
+#include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/container_commands.h"
 #include "ctl/logs.h"
 #include "ctl/output.h"
@@ -30,8 +30,7 @@ absl::StatusOr<client::MountList> RootMounts(const client::Connection& connectio
   request.set_snapshotter(record.snapshotter());
   request.set_key(record.snapshot_key());
   snapshots::MountsResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<snapshots::Snapshots>(&snapshots::Snapshots::Stub::Mounts,
-                                                               request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(snapshots::SnapshotsMethods::kMounts, request, &response));
   return std::move(*response.mutable_mounts());
 }
 
@@ -136,7 +135,7 @@ absl::Status AddExec(const client::Connection& connection, const std::string& id
   request.mutable_spec()->set_type_url(client::kProcessTypeUrl);
   request.mutable_spec()->set_value(base::DumpJson(process));
   google::protobuf::Empty nothing;
-  return connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Exec, request, &nothing);
+  return connection.Call(tasks::TasksMethods::kExec, request, &nothing);
 }
 
 void DeleteExec(const client::Connection& connection, const std::string& id,
@@ -146,7 +145,7 @@ void DeleteExec(const client::Connection& connection, const std::string& id,
   request.set_exec_id(exec_id);
   tasks::DeleteResponse response;
   // Best effort: it goes with its container at the latest.
-  (void)connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::DeleteProcess, request, &response);
+  (void)connection.Call(tasks::TasksMethods::kDeleteProcess, request, &response);
 }
 
 absl::StatusOr<int> ExecDetached(const Invocation& call, const std::string& id,

@@ -1,18 +1,15 @@
 #include "ctl/session.h"
 
-#include <fcntl.h>
-#include <sys/epoll.h>
-#include <sys/stat.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
-#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/output.h"
 #include "ctl/terminal.h"
 
@@ -24,16 +21,10 @@ namespace tasks = containerd::services::tasks::v1;
 // Ctrl-C as often as this means it.
 constexpr int kInterruptsToKill = 3;
 constexpr absl::Duration kOutputGrace = absl::Seconds(2);
-// How often a waiting session looks whether the detach keys were typed.
-constexpr absl::Duration kDetachPoll = absl::Milliseconds(50);
-
 class Session {
  public:
   Session(const client::Connection& connection, const SessionOptions& options, client::Fifos fifos)
-      : connection_(connection),
-        options_(options),
-        wait_(connection),
-        pump_(std::move(fifos), PumpOptions()) {}
+      : connection_(connection), options_(options), pump_(std::move(fifos), PumpOptions()) {}
 
   absl::StatusOr<SessionResult> Run(const std::function<absl::Status()>& start) {
     GANTRY_RETURN_IF_ERROR(Prepare());
@@ -41,19 +32,23 @@ class Session {
     request.set_container_id(options_.container_id);
     request.set_exec_id(options_.exec_id);
     // Before the start: the exit cannot be missed then.
-    size_t call = wait_.Start<tasks::Tasks>(&tasks::Tasks::Stub::AsyncWait, request, &exit_);
+    client::rpc::Call wait = connection_.Start(tasks::TasksMethods::kWait.path, &request);
     if (start) GANTRY_RETURN_IF_ERROR(start());
-    pump_.EnableInput();
     if (options_.terminal) Resize();
-    bool can_detach = !options_.detach_keys.empty() && options_.interactive;
-    while (!wait_.Poll(call, can_detach ? kDetachPoll : absl::InfiniteDuration())) {
-      if (!detached_) continue;
+    pump_.Run({{[&] { return wait.descriptor(); }, [&] { wait.Process(); }},
+               {[&] {
+                  return pollfd{signals_.get(), POLLIN, 0};
+                },
+                [&] { OnSignal(NextSignal(signals_.get())); }}},
+              [&] { return detached_ || wait.finished(); });
+    if (detached_) {
       pump_.fifos().Keep();
       return SessionResult{true, 0};
     }
-    GANTRY_RETURN_IF_ERROR(base::Annotate(wait_.Wait(call), "wait for the program"));
+    tasks::WaitResponse exit;
+    GANTRY_RETURN_IF_ERROR(base::Annotate(wait.FinishUnary(&exit), "wait for the program"));
     pump_.Finish(kOutputGrace);
-    return SessionResult{false, static_cast<int>(exit_.exit_status())};
+    return SessionResult{false, static_cast<int>(exit.exit_status())};
   }
 
  private:
@@ -63,10 +58,6 @@ class Session {
     pump.detach_keys = options_.terminal ? options_.detach_keys : "";
     pump.on_stdin_end = [this] { CloseInput(); };
     pump.on_detach = [this] { detached_ = true; };
-    pump.on_watch = [this] { OnSignal(NextSignal(signals_.get())); };
-    auto watched = Watch();
-    if (watched.ok()) signals_ = *std::move(watched);
-    pump.watch = signals_.get();
     return pump;
   }
 
@@ -81,7 +72,8 @@ class Session {
     if (options_.terminal && options_.interactive) {
       GANTRY_RETURN_IF_ERROR(raw_.Enter(STDIN_FILENO));
     }
-    return pump_.Start();
+    GANTRY_ASSIGN_OR_RETURN(signals_, Watch());
+    return absl::OkStatus();
   }
 
   void CloseInput() {
@@ -91,7 +83,7 @@ class Session {
     request.set_stdin(true);
     google::protobuf::Empty nothing;
     // The process may have ended meanwhile: nothing to close then.
-    (void)connection_.Call<tasks::Tasks>(&tasks::Tasks::Stub::CloseIO, request, &nothing);
+    (void)connection_.Call(tasks::TasksMethods::kCloseIO, request, &nothing);
   }
 
   void Resize() {
@@ -104,7 +96,7 @@ class Session {
     request.set_width(size.width);
     request.set_height(size.height);
     google::protobuf::Empty nothing;
-    (void)connection_.Call<tasks::Tasks>(&tasks::Tasks::Stub::ResizePty, request, &nothing);
+    (void)connection_.Call(tasks::TasksMethods::kResizePty, request, &nothing);
   }
 
   void OnSignal(int number) {
@@ -123,16 +115,14 @@ class Session {
     request.set_signal(static_cast<uint32_t>(number));
     google::protobuf::Empty nothing;
     // A process that has ended needs no signal; any other failure shows when it does not stop.
-    (void)connection_.Call<tasks::Tasks>(&tasks::Tasks::Stub::Kill, request, &nothing);
+    (void)connection_.Call(tasks::TasksMethods::kKill, request, &nothing);
   }
 
   client::Connection connection_;
   SessionOptions options_;
   base::UniqueFd signals_;
   int interrupts_ = 0;
-  std::atomic<bool> detached_{false};
-  tasks::WaitResponse exit_;
-  client::Batch wait_;
+  bool detached_ = false;
   RawTerminal raw_;
   client::StdioPump pump_;
 };

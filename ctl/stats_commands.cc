@@ -5,13 +5,13 @@
 #include <map>
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
+#include "client/any.h"
 #include "client/container.h"
-#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/container_commands.h"
 #include "ctl/output.h"
 #include "io/containerd/cgroups/v1.pb.h"
@@ -37,9 +37,7 @@ struct Usage {
 
 std::optional<Usage> Decode(const google::protobuf::Any& data) {
   Usage usage;
-  if (absl::EndsWith(data.type_url(), v1::Metrics::descriptor()->full_name())) {
-    v1::Metrics metrics;
-    if (!metrics.ParseFromString(data.value())) return std::nullopt;
+  if (v1::Metrics metrics; client::UnpackAny(data, &metrics)) {
     usage.cpu_ns = metrics.cpu().usage().total();
     uint64_t all = metrics.memory().usage().usage();
     // What the kernel can take back at once is not used.
@@ -51,10 +49,7 @@ std::optional<Usage> Decode(const google::protobuf::Any& data) {
     return usage;
   }
   v2::Metrics metrics;
-  if (!absl::EndsWith(data.type_url(), v2::Metrics::descriptor()->full_name()) ||
-      !metrics.ParseFromString(data.value())) {
-    return std::nullopt;
-  }
+  if (!client::UnpackAny(data, &metrics)) return std::nullopt;
   usage.cpu_ns = metrics.cpu().usage_usec() * 1000;
   uint64_t inactive = metrics.memory().inactive_file();
   usage.memory = metrics.memory().usage() > inactive ? metrics.memory().usage() - inactive : 0;
@@ -70,8 +65,8 @@ absl::StatusOr<Sample> Take(const client::Connection& connection, const std::str
   tasks::MetricsRequest request;
   if (!only.empty()) request.add_filters(absl::StrCat("id==\"", only, "\""));
   tasks::MetricsResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<tasks::Tasks>(&tasks::Tasks::Stub::Metrics, request,
-                                                       &response, absl::Seconds(30)));
+  GANTRY_RETURN_IF_ERROR(
+      connection.Call(tasks::TasksMethods::kMetrics, request, &response, absl::Seconds(30)));
   Sample sample;
   for (const auto& metric : response.metrics()) {
     if (!only.empty() && metric.id() != only) continue;

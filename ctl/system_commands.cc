@@ -7,8 +7,8 @@
 #include "base/status.h"
 #include "client/container.h"
 #include "client/image.h"
-#include "containerd/services/introspection/v1/introspection.grpc.pb.h"
-#include "containerd/services/version/v1/version.grpc.pb.h"
+#include "containerd/services/introspection/v1/introspection.methods.h"
+#include "containerd/services/version/v1/version.methods.h"
 #include "ctl/command.h"
 #include "ctl/doctor.h"
 #include "ctl/fsck.h"
@@ -25,8 +25,7 @@ using google::protobuf::Empty;
 
 absl::StatusOr<int> Version(const Invocation& call) {
   version::VersionResponse daemon;
-  absl::Status status =
-      call.connection.Call<version::Version>(&version::Version::Stub::Version, Empty(), &daemon);
+  absl::Status status = call.connection.Call(version::VersionMethods::kVersion, Empty(), &daemon);
   PrintOut(absl::StrCat("gantryctl  ", GANTRY_VERSION, "\n"));
   GANTRY_RETURN_IF_ERROR(status);
   PrintOut(absl::StrCat("daemon     ", Printable(daemon.version()),
@@ -38,11 +37,10 @@ absl::StatusOr<int> Version(const Invocation& call) {
 
 absl::StatusOr<int> Info(const Invocation& call) {
   version::VersionResponse daemon;
-  GANTRY_RETURN_IF_ERROR(
-      call.connection.Call<version::Version>(&version::Version::Stub::Version, Empty(), &daemon));
+  GANTRY_RETURN_IF_ERROR(call.connection.Call(version::VersionMethods::kVersion, Empty(), &daemon));
   introspection::ServerResponse server;
-  GANTRY_RETURN_IF_ERROR(call.connection.Call<introspection::Introspection>(
-      &introspection::Introspection::Stub::Server, Empty(), &server));
+  GANTRY_RETURN_IF_ERROR(
+      call.connection.Call(introspection::IntrospectionMethods::kServer, Empty(), &server));
   GANTRY_ASSIGN_OR_RETURN(auto records, client::ListContainers(call.connection));
   GANTRY_ASSIGN_OR_RETURN(auto list, ListTasks(call.connection));
   utsname system = {};

@@ -8,12 +8,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "containerd/services/tasks/v1/tasks.grpc.pb.h"
+#include "containerd/services/tasks/v1/tasks.methods.h"
 
 namespace gantry::ctl {
 
 namespace tasks = containerd::services::tasks::v1;
-using Stub = tasks::Tasks::Stub;
 
 absl::StatusOr<uint32_t> CreateTask(const client::Connection& connection, const std::string& id,
                                     const client::MountList& mounts, const TaskIo& io) {
@@ -25,7 +24,7 @@ absl::StatusOr<uint32_t> CreateTask(const client::Connection& connection, const 
   request.set_stderr(io.err);
   request.set_terminal(io.terminal);
   tasks::CreateTaskResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<tasks::Tasks>(&Stub::Create, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(tasks::TasksMethods::kCreate, request, &response));
   return response.pid();
 }
 
@@ -35,14 +34,14 @@ absl::Status StartTask(const client::Connection& connection, const std::string& 
   request.set_container_id(id);
   request.set_exec_id(exec_id);
   tasks::StartResponse response;
-  return connection.Call<tasks::Tasks>(&Stub::Start, request, &response);
+  return connection.Call(tasks::TasksMethods::kStart, request, &response);
 }
 
 absl::StatusOr<int> DeleteTask(const client::Connection& connection, const std::string& id) {
   tasks::DeleteTaskRequest request;
   request.set_container_id(id);
   tasks::DeleteResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<tasks::Tasks>(&Stub::Delete, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(tasks::TasksMethods::kDelete, request, &response));
   return static_cast<int>(response.exit_status());
 }
 
@@ -59,7 +58,7 @@ absl::Status KillTask(const client::Connection& connection, const std::string& i
   request.set_signal(signal);
   request.set_all(all);
   google::protobuf::Empty nothing;
-  return connection.Call<tasks::Tasks>(&Stub::Kill, request, &nothing);
+  return connection.Call(tasks::TasksMethods::kKill, request, &nothing);
 }
 
 void DiscardTask(const client::Connection& connection, const std::string& id) {
@@ -74,14 +73,14 @@ absl::StatusOr<TaskProcess> GetTask(const client::Connection& connection, const 
   tasks::GetRequest request;
   request.set_container_id(id);
   tasks::GetResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call<tasks::Tasks>(&Stub::Get, request, &response));
+  GANTRY_RETURN_IF_ERROR(connection.Call(tasks::TasksMethods::kGet, request, &response));
   return response.process();
 }
 
 absl::StatusOr<std::vector<TaskProcess>> ListTasks(const client::Connection& connection) {
   tasks::ListTasksResponse response;
   GANTRY_RETURN_IF_ERROR(
-      connection.Call<tasks::Tasks>(&Stub::List, tasks::ListTasksRequest(), &response));
+      connection.Call(tasks::TasksMethods::kList, tasks::ListTasksRequest(), &response));
   return std::vector<TaskProcess>(response.tasks().begin(), response.tasks().end());
 }
 
@@ -90,7 +89,7 @@ absl::StatusOr<bool> WaitTask(const client::Connection& connection, const std::s
   tasks::WaitRequest request;
   request.set_container_id(id);
   tasks::WaitResponse response;
-  absl::Status status = connection.Call<tasks::Tasks>(&Stub::Wait, request, &response, timeout);
+  absl::Status status = connection.Call(tasks::TasksMethods::kWait, request, &response, timeout);
   if (absl::IsDeadlineExceeded(status)) return false;
   GANTRY_RETURN_IF_ERROR(status);
   *exit_code = static_cast<int>(response.exit_status());

@@ -38,7 +38,7 @@ struct WindowSize {
 WindowSize GetWindowSize(int fd);
 
 // From now on the signals no longer act on this process but are readable from the descriptor, by
-// handlers rather than a mask, because gRPC's threads exist already. Once per process.
+// handlers rather than a mask, which children would inherit. Once per process.
 absl::StatusOr<base::UniqueFd> WatchSignals(std::initializer_list<int> signals);
 // The next signal of such a descriptor; 0 when there is none.
 int NextSignal(int fd);

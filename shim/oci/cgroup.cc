@@ -240,9 +240,11 @@ absl::Status MakeCgroupDirs(const std::string& root, const std::string& path, bo
   return base::ErrnoStatus(ENOENT, absl::StrCat("mkdir ", full));
 }
 
-absl::Status RemoveCgroupDir(const std::string& dir) {
+absl::Status RemoveCgroupDir(const std::string& dir, bool killed) {
   absl::Duration wait = absl::Milliseconds(1);
-  for (int attempt = 0; attempt < 11; ++attempt) {
+  // A cgroup stays busy for a moment after its last process.
+  absl::Time deadline = absl::Now() + (killed ? absl::Seconds(10) : absl::Seconds(1));
+  for (int attempt = 0; absl::Now() < deadline; ++attempt) {
     if (rmdir(dir.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
     if (errno != EBUSY) return base::ErrnoStatus(errno, absl::StrCat("rmdir ", dir));
     auto names = base::ListDir(dir);
@@ -252,10 +254,11 @@ absl::Status RemoveCgroupDir(const std::string& dir) {
       struct stat st;
       if (lstat(child.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
       had_child = true;
-      GANTRY_RETURN_IF_ERROR(RemoveCgroupDir(child));
+      GANTRY_RETURN_IF_ERROR(RemoveCgroupDir(child, killed));
     }
     if (had_child) continue;
-    if (!base::ReadFile(absl::StrCat(dir, "/cgroup.procs")).value_or("").empty() && attempt >= 1) {
+    if (!killed && attempt >= 1 &&
+        !base::ReadFile(absl::StrCat(dir, "/cgroup.procs")).value_or("").empty()) {
       break;  // live processes do not go away by waiting
     }
     absl::SleepFor(wait);

@@ -72,13 +72,14 @@ class Cgroup {
   virtual absl::Status Freeze(bool frozen) = 0;
   virtual absl::StatusOr<bool> Frozen() const = 0;
   virtual absl::StatusOr<std::vector<pid_t>> Pids() const = 0;  // with those of sub-cgroups
-  // SIGKILL to all, by freezing or cgroup.kill so that no fork escapes. OK when there is nobody.
+  // SIGKILL to all, by freezing or cgroup.kill so that no fork escapes; they die in their own time.
+  // OK when there is nobody.
   virtual absl::Status KillAll() = 0;
   virtual absl::StatusOr<Metrics> Stats() const = 0;
   virtual absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom() const = 0;
-  // Removes the directories with their sub-cgroups; waits up to a second for dying processes, and
-  // is FailedPrecondition when live ones are left.
-  virtual absl::Status Remove() = 0;
+  // Removes the directories with their sub-cgroups. Processes in them are an error (errno EBUSY) at
+  // once or, when they were `killed` by KillAll, after up to ten seconds.
+  virtual absl::Status Remove(bool killed = false) = 0;
   // Steps that show the cgroups inside the container at `mount.destination`.
   virtual absl::Status PlanMounts(const MountSpec& mount, bool cgroup_namespace,
                                   std::vector<MountStep>* steps) const = 0;
@@ -98,8 +99,8 @@ uint64_t ReadCgroupNumber(const std::string& dir, absl::string_view file);
 std::map<std::string, uint64_t> ReadCgroupKeys(const std::string& dir, absl::string_view file);
 // mkdir -p below `root`. *existed tells whether the last one was there before.
 absl::Status MakeCgroupDirs(const std::string& root, const std::string& path, bool* existed);
-// rmdir of a directory and its sub-cgroups, with bounded patience for dying processes.
-absl::Status RemoveCgroupDir(const std::string& dir);
+// rmdir of a directory and its sub-cgroups; see Cgroup::Remove.
+absl::Status RemoveCgroupDir(const std::string& dir, bool killed);
 void CollectPids(const std::string& dir, std::vector<pid_t>* pids);
 std::vector<RdmaEntry> ReadRdma(const std::string& dir, absl::string_view file);
 

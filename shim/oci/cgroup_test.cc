@@ -193,7 +193,7 @@ class CgroupV2KernelTest : public ::testing::Test {
     if (cgroup_ == nullptr) return;
     EXPECT_TRUE(cgroup_->KillAll().ok());
     if (child_ > 0) waitpid(child_, nullptr, 0);
-    EXPECT_TRUE(cgroup_->Remove().ok());
+    EXPECT_TRUE(cgroup_->Remove(/*killed=*/true).ok());
     EXPECT_TRUE(cgroup_->Remove().ok());
   }
   // A child in the cgroup that runs `body` and exits with its value.

@@ -164,10 +164,10 @@ class CgroupV1 : public Cgroup {
     return std::make_unique<OomWatchV1>(std::move(event), std::move(control), dir);
   }
 
-  absl::Status Remove() override {
+  absl::Status Remove(bool killed) override {
     absl::Status first;
     for (const Part& part : parts_) {
-      absl::Status status = RemoveCgroupDir(part.dir);
+      absl::Status status = RemoveCgroupDir(part.dir, killed);
       if (!status.ok() && first.ok()) first = status;
     }
     return first;

@@ -163,7 +163,7 @@ class CgroupV2 : public Cgroup {
     return std::make_unique<OomWatchV2>(std::move(inotify), dir_);
   }
 
-  absl::Status Remove() override { return RemoveCgroupDir(dir_); }
+  absl::Status Remove(bool killed) override { return RemoveCgroupDir(dir_, killed); }
 
   // cgroup2 in a container: its own view, or, where the kernel refuses another instance, a bind
   // mount of its directory. Without a cgroup namespace the view would be the host's.

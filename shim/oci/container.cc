@@ -214,7 +214,7 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   absl::Status status = build();
   if (!status.ok()) {
     impl->cgroup->KillAll().IgnoreError();
-    absl::Status removed = impl->cgroup->Remove();
+    absl::Status removed = impl->cgroup->Remove(/*killed=*/true);
     if (!removed.ok()) base::LogWarn("cgroup left behind", {{"error", removed.message()}});
     return status;
   }
@@ -323,7 +323,7 @@ absl::Status Container::Delete() {
   }
   if (!impl_->cgroup->Remove().ok()) {
     GANTRY_RETURN_IF_ERROR(impl_->cgroup->KillAll());
-    GANTRY_RETURN_IF_ERROR(impl_->cgroup->Remove());
+    GANTRY_RETURN_IF_ERROR(impl_->cgroup->Remove(/*killed=*/true));
   }
   impl_->stand = Stand::kDeleted;
   const auto& hooks = impl_->spec.hooks.poststop;

@@ -23,6 +23,7 @@ namespace gantry::oci {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
@@ -438,7 +439,7 @@ TEST(ContainerTest, PausesAndResumes) {
   EXPECT_EQ(*bundle.container()->Paused(), true);
   std::string stat =
       base::ReadFile(absl::StrCat("/proc/", bundle.init().pid, "/wchan")).value_or("");
-  EXPECT_EQ(stat, "__refrigerator");
+  EXPECT_THAT(stat, AnyOf("__refrigerator", "get_signal"));  // frozen by v1, by v2
   ASSERT_TRUE(bundle.container()->Resume().ok());
   EXPECT_EQ(*bundle.container()->Paused(), false);
   ASSERT_TRUE(bundle.container()->Pause().ok());
@@ -550,6 +551,7 @@ TEST(ContainerTest, PassesDescriptorsAndNothingElse) {
 }
 
 TEST(ContainerTest, ShowsCgroupsOfVersionOne) {
+  if (base::Exists("/sys/fs/cgroup/cgroup.controllers")) GTEST_SKIP() << "cgroup v2 here";
   TestBundle bundle;
   bundle.spec["mounts"].push_back({{"destination", "/sys/fs/cgroup"},
                                    {"type", "cgroup"},

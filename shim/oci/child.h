@@ -69,8 +69,9 @@ void RunHooks(const ChildLink& link, const std::vector<HookPlan>& hooks, const s
 // --- child_process.cc
 
 // Puts `terminal` (or ProcessPlan::io) on 0 to 2 and the preserved descriptors behind; a terminal
-// becomes the controlling one. The link's socket moves above them.
-void OpenStdio(ChildLink* link, const ProcessPlan& plan, int terminal);
+// becomes the controlling one. The link's socket moves above them; nothing else stays open but
+// `listener` (-1: none).
+void OpenStdio(ChildLink* link, const ProcessPlan& plan, int terminal, int listener);
 // Working directory, user, capabilities, and the program's path into `program` (PATH_MAX bytes).
 void PrepareProcess(const ChildLink& link, const ProcessPlan& plan, char* program);
 // Labels, seccomp, the last capabilities, execve.

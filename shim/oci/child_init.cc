@@ -104,7 +104,7 @@ void AcceptStarter(ChildLink* link, int listener) {
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     terminal = SetupConsole(link, plan.process, root, false);
   }
-  OpenStdio(&link, plan.process, terminal);
+  OpenStdio(&link, plan.process, terminal, plan.start_listener.get());
   char program[PATH_MAX];
   PrepareProcess(link, plan.process, program);
   link.Send(ReportKind::kReady);
@@ -164,7 +164,7 @@ void RunExec(int sock, const NamespacePlan& namespaces, int pidfd, int pidfd_fla
     terminal = SetupConsole(link, process, root, false);
     close(root);
   }
-  OpenStdio(&link, process, terminal);
+  OpenStdio(&link, process, terminal, -1);
   char program[PATH_MAX];
   PrepareProcess(link, process, program);
   link.Send(ReportKind::kReady);

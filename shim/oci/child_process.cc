@@ -17,6 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "shim/oci/child.h"
@@ -162,7 +163,7 @@ void EnterCwd(const ChildLink& link, const ProcessPlan& plan) {
 // 0 when `path` can be executed as far as file modes tell.
 int CheckProgram(const char* path) {
   struct stat st;
-  if (stat(path, &st) != 0) return errno;
+  if (stat(path, &st) != 0) return errno;  // path: the container's, by the container's own process
   if (S_ISDIR(st.st_mode)) return EISDIR;
   if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0) return errno;
   return 0;
@@ -253,7 +254,7 @@ void FillHome(const ProcessPlan& plan) {
 
 void WriteLabel(const ChildLink& link, const char* path, const std::string& value) {
   if (value.empty()) return;
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);  // path: a constant; what is there is checked
   struct statfs fs;
   if (fd < 0 || fstatfs(fd, &fs) != 0) link.Fail(Stage::kLabel, errno, value.c_str());
   if (fs.f_type != PROC_SUPER_MAGIC) link.Fail(Stage::kLabel, kErrorNotProcfs, value.c_str());
@@ -287,6 +288,18 @@ void PlaceDescriptors(ChildLink* link, const ProcessPlan& plan, int terminal) {
   }
 }
 
+// Now, not at execve: until then /proc/self/fd/N would lead to what the engine and its caller hold
+// of the host, as a working directory or as the program (CVE-2024-21626). Sockets lead nowhere.
+void CloseOthers(const ChildLink& link, const ProcessPlan& plan, int listener) {
+  int first = 3 + static_cast<int>(plan.preserve_fds.size());
+  for (int kept : {std::min(listener, link.sock()), std::max(listener, link.sock()), INT_MAX}) {
+    if (first < kept && syscall(SYS_close_range, first, kept - 1, 0u) != 0) {
+      link.Fail(Stage::kDescriptors, errno, "close_range");
+    }
+    if (kept >= first && kept < INT_MAX) first = kept + 1;
+  }
+}
+
 void ResetSignals() {
   struct sigaction standard = {};
   standard.sa_handler = SIG_DFL;
@@ -298,10 +311,11 @@ void ResetSignals() {
 
 }  // namespace
 
-void OpenStdio(ChildLink* link, const ProcessPlan& plan, int terminal) {
+void OpenStdio(ChildLink* link, const ProcessPlan& plan, int terminal, int listener) {
   PlaceDescriptors(link, plan, terminal);
   if (terminal >= 0 && ioctl(0, TIOCSCTTY, 0) != 0) link->Fail(Stage::kConsole, errno, "TIOCSCTTY");
   OwnStdio(*link, plan);
+  CloseOthers(*link, plan, listener);
 }
 
 void PrepareProcess(const ChildLink& link, const ProcessPlan& plan, char* program) {

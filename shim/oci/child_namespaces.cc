@@ -51,7 +51,7 @@ void BringLoopbackUp(const ChildLink& link) {
 // between (CVE-2025-52881), and the kernel picks the namespaces of the writer.
 void WriteSysctls(const ChildLink& link, const NamespacePlan& plan) {
   for (const auto& [path, value] : plan.sysctls) {
-    int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);  // path: SysctlPath's, of the host's /proc
     struct statfs fs;
     if (fd < 0 || fstatfs(fd, &fs) != 0) link.Fail(Stage::kSysctl, errno, path.c_str());
     if (fs.f_type != PROC_SUPER_MAGIC) link.Fail(Stage::kSysctl, kErrorNotProcfs, path.c_str());

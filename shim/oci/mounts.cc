@@ -142,6 +142,12 @@ absl::Status DetachPropagation(int tree, bool keep_shared, const std::string& pa
   return SetAttributes(tree, attr, AT_RECURSIVE, path);
 }
 
+// A path of the client, on the host; used once.
+base::UniqueFd OpenTree(const std::string& path, bool recursive) {
+  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0u);
+  return base::UniqueFd(open_tree(AT_FDCWD, path.c_str(), flags));  // path: the client's
+}
+
 absl::StatusOr<MountStep> PlanBind(const MountSpec& mount, const MountFlags& flags,
                                    const std::string& bundle, bool keep_shared) {
   MountStep step;
@@ -150,14 +156,15 @@ absl::StatusOr<MountStep> PlanBind(const MountSpec& mount, const MountFlags& fla
   step.propagation = flags.propagation;
   std::string source =
       absl::StartsWith(mount.source, "/") ? mount.source : absl::StrCat(bundle, "/", mount.source);
+  if (mount.source.empty()) errno = EINVAL;
+  auto tree = mount.source.empty() ? base::UniqueFd() : OpenTree(source, (flags.set & MS_REC) != 0);
   struct stat st;
-  if (mount.source.empty() || stat(source.c_str(), &st) != 0) {
-    int error = mount.source.empty() ? EINVAL : errno;
+  if (!tree.valid() || fstat(tree.get(), &st) != 0) {
     return base::ErrnoStatus(
-        error, absl::StrCat("mount \"", mount.source, "\" on \"", mount.destination, "\": source"));
+        errno, absl::StrCat("mount \"", mount.source, "\" on \"", mount.destination, "\": source"));
   }
   step.directory = S_ISDIR(st.st_mode);
-  GANTRY_ASSIGN_OR_RETURN(step.tree, CloneTree(source, (flags.set & MS_REC) != 0));
+  step.tree = std::move(tree);
   GANTRY_RETURN_IF_ERROR(DetachPropagation(step.tree.get(), keep_shared, source));
   GANTRY_RETURN_IF_ERROR(SetTreeFlags(step.tree.get(), flags, source));
   return step;
@@ -254,8 +261,7 @@ absl::StatusOr<unsigned long> ParsePropagation(absl::string_view word) {
 }
 
 absl::StatusOr<base::UniqueFd> CloneTree(const std::string& path, bool recursive) {
-  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0u);
-  base::UniqueFd tree(open_tree(AT_FDCWD, path.c_str(), flags));
+  base::UniqueFd tree = OpenTree(path, recursive);
   if (!tree.valid()) return base::ErrnoStatus(errno, absl::StrCat("bind mount of ", path));
   return tree;
 }

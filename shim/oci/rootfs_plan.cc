@@ -23,13 +23,14 @@ std::string RootPath(const CreateOptions& options, const Spec& spec) {
 }
 
 absl::StatusOr<base::UniqueFd> OpenRoot(const std::string& path, bool keep_shared) {
+  auto tree = CloneTree(path, true);
+  if (!tree.ok()) {
+    return base::ErrnoStatus(base::ErrnoOf(tree.status()), absl::StrCat("rootfs ", path));
+  }
   struct stat st;
-  if (stat(path.c_str(), &st) != 0) return base::ErrnoStatus(errno, absl::StrCat("rootfs ", path));
-  if (!S_ISDIR(st.st_mode)) {
+  if (fstat(tree->get(), &st) != 0 || !S_ISDIR(st.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat("rootfs ", path, ": not a directory"));
   }
-  auto tree = CloneTree(path, true);
-  if (!tree.ok()) return base::Annotate(tree.status(), "rootfs");
   mount_attr attr = {};
   attr.propagation = MS_SLAVE;
   if (!keep_shared &&

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/clock.h"
+#include "base/event_loop.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "gtest/gtest.h"
@@ -27,29 +28,45 @@ class LogFileTest : public ::testing::Test {
   }
   void TearDown() override { EXPECT_TRUE(base::RemoveTree(dir_).ok()); }
 
-  std::shared_ptr<LogFile> OpenUri(const std::string& text) {
+  std::shared_ptr<LogWriter> OpenUri(const std::string& text) {
     auto uri = ParseStdioUri(text);
     EXPECT_TRUE(uri.ok()) << uri.status();
     auto options = LogFile::ParseOptions(*uri);
     EXPECT_TRUE(options.ok()) << options.status();
-    auto file = LogFile::Open(*options);
-    EXPECT_TRUE(file.ok()) << file.status();
-    return *file;
+    LogWriter::Open(
+        &loop_, {.path = options->path, .format = options->format},
+        [options = *options]() -> absl::StatusOr<std::unique_ptr<LogTarget>> {
+          return LogFile::Open(options);
+        },
+        [this](absl::StatusOr<std::shared_ptr<LogWriter>> log) {
+          EXPECT_TRUE(log.ok()) << log.status();
+          log_ = *log;
+          loop_.Stop();
+        });
+    EXPECT_TRUE(loop_.Run().ok());
+    return log_;
+  }
+  void Settle() {
+    log_->WhenIdle([this] { loop_.Stop(); });
+    ASSERT_TRUE(loop_.Run().ok());
   }
   std::vector<std::string> Lines(const std::string& path) {
+    Settle();
     auto text = base::ReadFile(path);
     EXPECT_TRUE(text.ok()) << text.status();
     return absl::StrSplit(*text, '\n', absl::SkipEmpty());
   }
 
   std::string dir_;
+  base::EventLoop loop_;
+  std::shared_ptr<LogWriter> log_;  // the newest
 };
 
 TEST_F(LogFileTest, JsonFileIsWhatDockerReads) {
   std::string path = dir_ + "/deep/er/x-json.log";
   auto file = OpenUri("json-file://" + path);
-  auto out = LogFile::Stream(file, "stdout");
-  auto err = LogFile::Stream(file, "stderr");
+  auto out = LogWriter::Stream(file, "stdout");
+  auto err = LogWriter::Stream(file, "stderr");
   out->Write("hel");
   out->Write("lo\nnext \"quoted\" <&> \x01\xff tab\t\xc3\xa4\n");
   err->Write("oops\n\n");
@@ -79,7 +96,7 @@ TEST_F(LogFileTest, JsonFileIsWhatDockerReads) {
 
 TEST_F(LogFileTest, CriMarksPieces) {
   std::string path = dir_ + "/0.log";
-  auto out = LogFile::Stream(OpenUri("cri://" + path), "stdout");
+  auto out = LogWriter::Stream(OpenUri("cri://" + path), "stdout");
   out->Write("one\n" + std::string(16 * 1024 + 5, 'x') + "\n");
   out->Write("rest");
   out->Finish();
@@ -100,7 +117,7 @@ TEST_F(LogFileTest, CriMarksPieces) {
 
 TEST_F(LogFileTest, ALineOfExactlyTheLimitIsWhole) {
   std::string path = dir_ + "/0.log";
-  auto out = LogFile::Stream(OpenUri("cri://" + path), "stdout");
+  auto out = LogWriter::Stream(OpenUri("cri://" + path), "stdout");
   out->Write(std::string(16 * 1024, 'x'));
   out->Write("\n");
   auto lines = Lines(path);
@@ -110,10 +127,12 @@ TEST_F(LogFileTest, ALineOfExactlyTheLimitIsWhole) {
 
 TEST_F(LogFileTest, RotatesBySizeAndKeepsTheNewest) {
   std::string path = dir_ + "/x.log";
-  auto out = LogFile::Stream(OpenUri("json-file://" + path + "?max-size=1k&max-file=3"), "stdout");
+  auto out =
+      LogWriter::Stream(OpenUri("json-file://" + path + "?max-size=1k&max-file=3"), "stdout");
   for (int i = 0; i < 100; ++i) out->Write(absl::StrCat("line ", i, "\n"));
   std::vector<std::string> all;
   for (const char* suffix : {".2", ".1", ""}) {
+    Settle();
     struct stat st {};
     ASSERT_EQ(stat((path + suffix).c_str(), &st), 0) << suffix;
     EXPECT_LE(st.st_size, 1024);
@@ -127,8 +146,9 @@ TEST_F(LogFileTest, RotatesBySizeAndKeepsTheNewest) {
 
 TEST_F(LogFileTest, OneFileIsEmptiedInstead) {
   std::string path = dir_ + "/x.log";
-  auto out = LogFile::Stream(OpenUri("cri://" + path + "?max-size=500"), "stdout");
+  auto out = LogWriter::Stream(OpenUri("cri://" + path + "?max-size=500"), "stdout");
   for (int i = 0; i < 100; ++i) out->Write(absl::StrCat("line ", i, "\n"));
+  Settle();
   struct stat st {};
   ASSERT_EQ(stat(path.c_str(), &st), 0);
   EXPECT_LE(st.st_size, 500);
@@ -139,28 +159,34 @@ TEST_F(LogFileTest, OneFileIsEmptiedInstead) {
 TEST_F(LogFileTest, FollowsARenameBySomebodyElse) {
   std::string path = dir_ + "/x.log";
   auto file = OpenUri("file://" + path);
-  auto out = LogFile::Stream(file, "stdout");
+  auto out = LogWriter::Stream(file, "stdout");
   ASSERT_EQ(rename(path.c_str(), (path + ".old").c_str()), 0);
   out->Write("first after rename\n");  // the first write always looks
+  Settle();
   EXPECT_EQ(*base::ReadFile(path), "first after rename\n");
 }
 
 TEST_F(LogFileTest, AppendsToWhatIsThere) {
   std::string path = dir_ + "/x.log";
   ASSERT_TRUE(base::WriteFile(path, "old\n").ok());
-  auto out = LogFile::Stream(OpenUri("file://" + path), "stdout");
+  auto out = LogWriter::Stream(OpenUri("file://" + path), "stdout");
   out->Write("new\n");
+  Settle();
   EXPECT_EQ(*base::ReadFile(path), "old\nnew\n");
 }
 
 TEST_F(LogFileTest, RefusesUnknownOptions) {
-  for (const char* bad : {"?max-size=x", "?max-file=0", "?max-file=9999", "?colour=red", "?mode=x"})
+  for (const char* bad : {"?max-size=x", "?max-file=0", "?max-file=9999", "?colour=red", "?mode=x",
+                          "?max-buffer-size=1m", "?mode=non-blocking&max-buffer-size=0"})
     EXPECT_EQ(
         LogFile::ParseOptions(*ParseStdioUri(absl::StrCat("json-file:///x", bad))).status().code(),
         absl::StatusCode::kInvalidArgument)
         << bad;
-  EXPECT_EQ(LogFile::ParseOptions(*ParseStdioUri("cri:///x?mode=non-blocking")).status().code(),
-            absl::StatusCode::kUnimplemented);
+  auto options =
+      LogFile::ParseOptions(*ParseStdioUri("cri:///x?mode=non-blocking&max-buffer-size=4m"));
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_TRUE(options->non_blocking);
+  EXPECT_EQ(options->max_buffer_size, 4u << 20);
 }
 
 }  // namespace

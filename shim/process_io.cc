@@ -1,29 +1,25 @@
 #include "shim/process_io.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/status.h"
-#include "shim/log_file.h"
 
 namespace gantry::shim {
 namespace {
 
 constexpr absl::Duration kLoggerReadyLimit = absl::Seconds(10);
+constexpr size_t kDefaultLogBuffer = 1u << 20;  // Docker's
 
 absl::Status SetNonBlocking(int fd) {
   int flags = fcntl(fd, F_GETFL);
@@ -38,32 +34,33 @@ absl::StatusOr<mode_t> FileType(const std::string& path) {
   return st.st_mode & S_IFMT;
 }
 
-// Waits until the logging program closes the pipe or writes one byte (binary-v2).
-absl::Status AwaitReady(int ready, const std::string& program) {
-  absl::Time end = absl::Now() + kLoggerReadyLimit;
-  while (true) {
-    absl::Duration left = end - absl::Now();
-    if (left <= absl::ZeroDuration())
-      return absl::DeadlineExceededError(
-          absl::StrCat("logging program ", program, " did not get ready within 10 seconds"));
-    pollfd entry{ready, POLLIN, 0};
-    int n = poll(&entry, 1, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
-    if (n > 0) return absl::OkStatus();
-    if (n < 0 && errno != EINTR) return base::ErrnoStatus(errno, "poll");
-  }
-}
-
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ProcessIo>> ProcessIo::Open(base::EventLoop* loop,
-                                                           const StdioConfig& config) {
-  std::unique_ptr<ProcessIo> io(new ProcessIo(loop));
+struct ProcessIo::Opening {
+  std::unique_ptr<ProcessIo> io;
+  OpenDone done;
+  int steps = 1;  // that have not ended
+  absl::Status status;
+
+  void End(const absl::Status& step) {
+    if (status.ok()) status = step;
+    if (--steps > 0) return;
+    if (status.ok()) return done(std::move(io));
+    io.reset();
+    done(status);
+  }
+};
+
+void ProcessIo::Open(base::EventLoop* loop, const StdioConfig& config, OpenDone done) {
+  auto opening = std::make_shared<Opening>();
+  opening->io.reset(new ProcessIo(loop));
+  opening->done = std::move(done);
+  ProcessIo* io = opening->io.get();
   io->terminal_ = config.terminal;
-  if (absl::Status opened = io->OpenInput(config); !opened.ok())
-    return base::Annotate(opened, "open stdin");
-  if (absl::Status opened = io->OpenOutputs(config); !opened.ok())
-    return base::Annotate(opened, "open stdout and stderr");
-  return io;
+  absl::Status opened = base::Annotate(io->OpenInput(config), "open stdin");
+  if (opened.ok())
+    opened = base::Annotate(io->OpenOutputs(opening, config), "open stdout and stderr");
+  opening->End(opened);
 }
 
 ProcessIo::~ProcessIo() { StopLogger(); }
@@ -92,43 +89,40 @@ absl::Status ProcessIo::OpenInput(const StdioConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status ProcessIo::OpenOutputs(const StdioConfig& config) {
+absl::Status ProcessIo::OpenOutputs(const OpeningPtr& opening, const StdioConfig& config) {
   GANTRY_ASSIGN_OR_RETURN(StdioUri out, ParseStdioUri(config.out));
-  if (out.scheme == "binary") return StartLogger(config, out);
+  if (out.scheme == "binary") return StartLogger(opening, config, out);
+  bool has_out = !out.scheme.empty(), has_err = false;
   if (out.scheme == "file" || out.scheme == "json-file" || out.scheme == "cri") {
     // One file takes both streams, whatever stderr says.
+    has_err = true;
     GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(out));
-    GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<LogFile> file, LogFile::Open(std::move(options)));
-    out_sink_ = LogFile::Stream(file, "stdout");
-    if (!config.terminal) err_sink_ = LogFile::Stream(file, "stderr");
+    LogStreams streams = {{"stdout", &out_sink_}};
+    if (!config.terminal) streams.emplace_back("stderr", &err_sink_);
+    GANTRY_RETURN_IF_ERROR(OpenLog(opening, std::move(options), std::move(streams)));
   } else {
-    GANTRY_RETURN_IF_ERROR(OpenOutput(config, out, "stdout", &out_sink_));
+    GANTRY_RETURN_IF_ERROR(OpenOutput(opening, out, "stdout", &out_sink_));
     if (!config.terminal) {
       GANTRY_ASSIGN_OR_RETURN(StdioUri err, ParseStdioUri(config.err));
-      GANTRY_RETURN_IF_ERROR(OpenOutput(config, err, "stderr", &err_sink_));
+      has_err = !err.scheme.empty();
+      GANTRY_RETURN_IF_ERROR(OpenOutput(opening, err, "stderr", &err_sink_));
     }
   }
   if (config.terminal) return absl::OkStatus();
-  if (out_sink_) GANTRY_RETURN_IF_ERROR(MakeOutputPipe(config, &child_out_, &out_source_));
-  if (err_sink_) GANTRY_RETURN_IF_ERROR(MakeOutputPipe(config, &child_err_, &err_source_));
+  if (has_out) GANTRY_RETURN_IF_ERROR(MakeOutputPipe(config, &child_out_, &out_source_));
+  if (has_err) GANTRY_RETURN_IF_ERROR(MakeOutputPipe(config, &child_err_, &err_source_));
   return absl::OkStatus();
 }
 
-absl::Status ProcessIo::OpenOutput(const StdioConfig& /*config*/, const StdioUri& uri,
-                                   const char* name, std::shared_ptr<Sink>* sink) {
+absl::Status ProcessIo::OpenOutput(const OpeningPtr& opening, const StdioUri& uri, const char* name,
+                                   std::shared_ptr<Sink>* sink) {
   if (uri.scheme.empty()) return absl::OkStatus();
   if (uri.scheme != "fifo") {
     GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(uri));
-    GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<LogFile> file, LogFile::Open(std::move(options)));
-    *sink = LogFile::Stream(std::move(file), name);
-    return absl::OkStatus();
+    return OpenLog(opening, std::move(options), {{name, sink}});
   }
   GANTRY_ASSIGN_OR_RETURN(mode_t type, FileType(uri.path));
-  if (type == S_IFREG) {
-    GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<LogFile> file, LogFile::Open({.path = uri.path}));
-    *sink = LogFile::Stream(std::move(file), name);
-    return absl::OkStatus();
-  }
+  if (type == S_IFREG) return OpenLog(opening, {.path = uri.path}, {{name, sink}});
   if (type != S_IFIFO)
     return absl::InvalidArgumentError(
         absl::StrCat(name, " ", uri.path, " is neither a fifo nor a regular file"));
@@ -136,6 +130,29 @@ absl::Status ProcessIo::OpenOutput(const StdioConfig& /*config*/, const StdioUri
   GANTRY_ASSIGN_OR_RETURN(reader, base::Open(uri.path, O_RDONLY | O_NONBLOCK));
   GANTRY_ASSIGN_OR_RETURN(base::UniqueFd writer, base::Open(uri.path, O_WRONLY | O_NONBLOCK));
   *sink = std::make_shared<FdSink>(std::move(writer), std::move(reader));
+  return absl::OkStatus();
+}
+
+absl::Status ProcessIo::OpenLog(const OpeningPtr& opening, LogFile::Options options,
+                                LogStreams streams) {
+  LogWriterOptions writer{.path = options.path, .format = options.format};
+  writer.non_blocking = options.non_blocking;
+  if (options.non_blocking)
+    writer.buffer = options.max_buffer_size > 0 ? options.max_buffer_size : kDefaultLogBuffer;
+  ++opening->steps;
+  LogWriter::Open(
+      loop_, std::move(writer),
+      [options = std::move(options)]() -> absl::StatusOr<std::unique_ptr<LogTarget>> {
+        return LogFile::Open(options);
+      },
+      [this, opening,
+       streams = std::move(streams)](absl::StatusOr<std::shared_ptr<LogWriter>> log) {
+        if (log.ok()) {
+          for (const auto& [name, sink] : streams) *sink = LogWriter::Stream(*log, name);
+          logs_.push_back(*std::move(log));
+        }
+        opening->End(log.status());
+      });
   return absl::OkStatus();
 }
 
@@ -150,9 +167,8 @@ absl::Status ProcessIo::MakeOutputPipe(const StdioConfig& config, base::UniqueFd
   return absl::OkStatus();
 }
 
-absl::Status ProcessIo::StartLogger(const StdioConfig& config, const StdioUri& uri) {
-  if (config.terminal)
-    return absl::UnimplementedError("a terminal cannot be logged by a program (binary://)");
+absl::Status ProcessIo::StartLogger(const OpeningPtr& opening, const StdioConfig& config,
+                                    const StdioUri& uri) {
   GANTRY_ASSIGN_OR_RETURN(base::Pipe out, base::MakePipe());
   GANTRY_ASSIGN_OR_RETURN(base::Pipe err, base::MakePipe());
   GANTRY_ASSIGN_OR_RETURN(base::Pipe ready, base::MakePipe());
@@ -169,9 +185,15 @@ absl::Status ProcessIo::StartLogger(const StdioConfig& config, const StdioUri& u
   options.new_process_group = true;
   absl::StatusOr<base::Process> logger = base::Process::Spawn(options);
   if (!logger.ok()) return base::Annotate(logger.status(), "start the logging program");
-  logger_pid_ = logger->pid();
+  WatchLogger(*std::move(logger));
   ready.write.Reset();
-  GANTRY_RETURN_IF_ERROR(AwaitReady(ready.read.get(), uri.path));
+  AwaitLogger(opening, std::move(ready.read), uri.path);
+  if (config.terminal) {
+    // The terminal's output is copied; the program finds its second stream at the end.
+    GANTRY_RETURN_IF_ERROR(SetNonBlocking(out.write.get()));
+    out_sink_ = std::make_shared<FdSink>(std::move(out.write));
+    return absl::OkStatus();
+  }
   if (uid_t uid = config.uid; uid || config.gid) {
     if (fchown(out.write.get(), uid, config.gid) != 0 ||
         fchown(err.write.get(), uid, config.gid) != 0)
@@ -180,6 +202,42 @@ absl::Status ProcessIo::StartLogger(const StdioConfig& config, const StdioUri& u
   child_out_ = std::move(out.write);
   child_err_ = std::move(err.write);
   return absl::OkStatus();
+}
+
+// It says that it is ready by closing the pipe or by writing one byte (binary-v2).
+void ProcessIo::AwaitLogger(const OpeningPtr& opening, base::UniqueFd ready,
+                            const std::string& program) {
+  struct Wait {
+    base::UniqueFd ready;
+    base::EventLoop::TimerId timer = 0;
+  };
+  auto wait = std::make_shared<Wait>();
+  wait->ready = std::move(ready);
+  ++opening->steps;
+  auto end = [loop = loop_, opening, wait](const absl::Status& status) {
+    loop->Remove(wait->ready.get());
+    wait->ready.Reset();
+    loop->Cancel(wait->timer);
+    opening->End(status);
+  };
+  wait->timer = loop_->After(kLoggerReadyLimit, [end, program] {
+    end(absl::DeadlineExceededError(
+        absl::StrCat("logging program ", program, " did not get ready within 10 seconds")));
+  });
+  absl::Status added =
+      loop_->Add(wait->ready.get(), EPOLLIN, [end](uint32_t) { end(absl::OkStatus()); });
+  if (!added.ok()) end(added);
+}
+
+// By its descriptor, which stays true whoever reaps it.
+void ProcessIo::WatchLogger(base::Process logger) {
+  logger_ = std::move(logger);
+  absl::Status added = loop_->Add(logger_->pidfd(), EPOLLIN, [this](uint32_t) {
+    loop_->Remove(logger_->pidfd());
+    logger_.reset();
+    CheckDrained();
+  });
+  if (!added.ok()) base::LogWarn("logging program is not watched", {{"error", added.ToString()}});
 }
 
 oci::ProcessIo ProcessIo::child_fds() const {
@@ -198,20 +256,31 @@ void ProcessIo::Attach(base::UniqueFd console) {
     // Nobody asked for the output: it is read all the same, or the program would stop.
     if (!out_sink_) out_sink_ = std::make_shared<Sink>();
   }
-  auto start = [this](base::UniqueFd* source, std::shared_ptr<Sink>* sink,
-                      std::unique_ptr<Pump>* pump) {
-    if (!*source || !*sink) return;
-    *pump = std::make_unique<Pump>(loop_, std::move(*source), std::move(*sink), [this, pump] {
-      pump->reset();
-      CheckDrained();
-    });
-  };
-  start(&out_source_, &out_sink_, &out_pump_);
-  start(&err_source_, &err_sink_, &err_pump_);
+  StartPump(&out_source_, &out_sink_, &out_pump_);
+  StartPump(&err_source_, &err_sink_, &err_pump_);
   if (in_source_ && in_target_)
     in_pump_ = std::make_unique<Pump>(loop_, std::move(in_source_),
                                       std::make_shared<FdSink>(std::move(in_target_)),
                                       [this] { in_pump_.reset(); });
+}
+
+void ProcessIo::StartPump(base::UniqueFd* source, std::shared_ptr<Sink>* sink,
+                          std::unique_ptr<Pump>* pump) {
+  if (!*source || !*sink) return;
+  *pump = std::make_unique<Pump>(loop_, std::move(*source), std::move(*sink),
+                                 [this, pump] { OnOutputEnd(pump); });
+}
+
+void ProcessIo::OnOutputEnd(std::unique_ptr<Pump>* pump) {
+  pump->reset();
+  // A logging program that is gone must not stop a program whose terminal nobody reads any more.
+  if (console_ && !exited_ && !discarding_) {
+    discarding_ = true;
+    out_source_.Reset(fcntl(console_.get(), F_DUPFD_CLOEXEC, 0));
+    out_sink_ = std::make_shared<Sink>();
+    StartPump(&out_source_, &out_sink_, &out_pump_);
+  }
+  CheckDrained();
 }
 
 void ProcessIo::CloseStdin() { in_writer_.Reset(); }
@@ -227,6 +296,7 @@ absl::Status ProcessIo::Resize(uint32_t width, uint32_t height) {
 }
 
 void ProcessIo::ProcessExited() {
+  exited_ = true;
   in_pump_.reset();
   in_source_.Reset();
   in_writer_.Reset();
@@ -240,31 +310,66 @@ void ProcessIo::WhenDrained(std::function<void()> function) {
   CheckDrained();
 }
 
-void ProcessIo::CheckDrained() {
-  if (!when_drained_ || !drained()) return;
-  // Not from here: the function may destroy us, and the caller is one of our pumps.
-  loop_->After(absl::ZeroDuration(),
-               [function = std::exchange(when_drained_, nullptr)] { function(); });
+bool ProcessIo::drained() const {
+  if (out_pump_ || err_pump_ || logger_) return false;
+  return std::all_of(logs_.begin(), logs_.end(), [](const auto& log) { return log->idle(); });
 }
 
-bool ProcessIo::OnChildExit(pid_t pid) {
-  if (pid != logger_pid_) return false;
-  logger_pid_ = 0;
-  CheckDrained();
-  return true;
+void ProcessIo::CheckDrained() {
+  if (!when_drained_) return;
+  if (drained()) {
+    // Not from here: the function may destroy us, and the caller is one of our pumps.
+    loop_->After(absl::ZeroDuration(),
+                 [function = std::exchange(when_drained_, nullptr)] { function(); });
+    return;
+  }
+  if (out_pump_ || err_pump_ || logger_) return;  // they will come by
+  for (const auto& log : logs_) {
+    if (log->idle()) continue;
+    return log->WhenIdle([weak = std::weak_ptr<ProcessIo*>(self_)] {
+      if (auto self = weak.lock()) (*self)->CheckDrained();
+    });
+  }
+}
+
+void ProcessIo::WhenFlushed(absl::Duration limit, std::function<void()> function) {
+  auto shared = std::make_shared<std::function<void()>>(std::move(function));
+  CheckFlushed(shared);
+  if (!*shared) return;
+  loop_->After(limit, [shared, weak = std::weak_ptr<ProcessIo*>(self_)] {
+    if (auto run = std::exchange(*shared, nullptr); run && !weak.expired()) run();
+  });
+}
+
+// What is in the pipes is read as far as the log takes it, then waits for the log, until the log
+// has taken all.
+void ProcessIo::CheckFlushed(const std::shared_ptr<std::function<void()>>& function) {
+  if (!*function) return;
+  if (!logs_.empty() && out_pump_) out_pump_->Poke();
+  if (!logs_.empty() && err_pump_) err_pump_->Poke();
+  for (const auto& log : logs_) {
+    if (log->idle()) continue;
+    return log->WhenIdle([function, weak = std::weak_ptr<ProcessIo*>(self_)] {
+      if (auto self = weak.lock()) (*self)->CheckFlushed(function);
+    });
+  }
+  std::exchange(*function, nullptr)();
+}
+
+uint64_t ProcessIo::dropped_records() const {
+  uint64_t sum = 0;
+  for (const auto& log : logs_) sum += log->dropped();
+  return sum;
 }
 
 // The logging program sees the end of its streams when the process has gone. One that does not end
-// then is told to, and killed later; it is a child of ours, so the number is its own until reaped.
+// then is told to, and killed later.
 void ProcessIo::StopLogger() {
-  if (!logger_alive()) return;
-  pid_t pid = std::exchange(logger_pid_, 0);
-  kill(pid, SIGTERM);
-  base::UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) return;
-  loop_->After(absl::Seconds(10), [fd = std::make_shared<base::UniqueFd>(std::move(pidfd))] {
-    syscall(SYS_pidfd_send_signal, fd->get(), SIGKILL, nullptr, 0);
-  });
+  if (!logger_) return;
+  loop_->Remove(logger_->pidfd());
+  (void)logger_->Signal(SIGTERM);
+  loop_->After(absl::Seconds(10), [logger = std::make_shared<base::Process>(*std::exchange(
+                                       logger_, std::nullopt))] { (void)logger->Signal(SIGKILL); });
 }
 
 }  // namespace gantry::shim

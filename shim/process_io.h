@@ -3,16 +3,22 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/process.h"
 #include "base/unique_fd.h"
+#include "shim/log_file.h"
+#include "shim/log_writer.h"
 #include "shim/oci/container.h"
 #include "shim/pump.h"
 #include "shim/stdio_uri.h"
@@ -31,13 +37,14 @@ struct StdioConfig {
 
 // The stdio of one process: opens what the client named, gives the process its ends, copies, and
 // tells when all output has been handed on. Both sides of every fifo are held open, so a client
-// that leaves neither stops nor breaks the program. Belongs to the loop's thread.
+// that leaves neither stops nor breaks the program. Belongs to the loop's thread, and never waits.
 class ProcessIo {
  public:
-  // Opens everything. May wait for a logging program (binary://), 10 seconds at most, until it says
-  // that it is ready. Errors name the stream and the path.
-  static absl::StatusOr<std::unique_ptr<ProcessIo>> Open(base::EventLoop* loop,
-                                                         const StdioConfig& config);
+  using OpenDone = std::function<void(absl::StatusOr<std::unique_ptr<ProcessIo>>)>;
+  // Opens everything, then runs `done`: at once, or from the loop when a log file had to be opened
+  // or a logging program (binary://) to get ready, for which it has 10 seconds
+  // (DeadlineExceeded). Errors name the stream and the path.
+  static void Open(base::EventLoop* loop, const StdioConfig& config, OpenDone done);
   ~ProcessIo();
 
   // The process's ends; ours until Attach().
@@ -54,26 +61,41 @@ class ProcessIo {
 
   // The process has ended: its stdin is given up, its output is copied to the end.
   void ProcessExited();
+  // Runs `function` when what the process wrote so far is in its log file, or when `limit` has
+  // passed: at once without a log file. Not at all when this object ends before.
+  void WhenFlushed(absl::Duration limit, std::function<void()> function);
   // Everything it wrote was handed on. A child of it may hold its output open for ever.
-  bool drained() const { return !out_pump_ && !err_pump_ && !logger_alive(); }
+  bool drained() const;
   // Runs once, as soon as drained() (at once if it is). Replaces an earlier function.
   void WhenDrained(std::function<void()> function);
-  // A child of ours ended; true if it was this process's logging program.
-  bool OnChildExit(pid_t pid);
+  // Log records that a non-blocking log dropped.
+  uint64_t dropped_records() const;
 
  private:
   explicit ProcessIo(base::EventLoop* loop) : loop_(loop) {}
 
+  // An Open() under way: done when every step has ended.
+  struct Opening;
+  using OpeningPtr = std::shared_ptr<Opening>;
+
   absl::Status OpenInput(const StdioConfig& config);
-  absl::Status OpenOutputs(const StdioConfig& config);
-  absl::Status OpenOutput(const StdioConfig& config, const StdioUri& uri, const char* name,
+  absl::Status OpenOutputs(const OpeningPtr& opening, const StdioConfig& config);
+  absl::Status OpenOutput(const OpeningPtr& opening, const StdioUri& uri, const char* name,
                           std::shared_ptr<Sink>* sink);
-  absl::Status StartLogger(const StdioConfig& config, const StdioUri& uri);
+  // `streams`: which sinks the log gets, by the name of the stream.
+  using LogStreams = std::vector<std::pair<const char*, std::shared_ptr<Sink>*>>;
+  absl::Status OpenLog(const OpeningPtr& opening, LogFile::Options options, LogStreams streams);
+  absl::Status StartLogger(const OpeningPtr& opening, const StdioConfig& config,
+                           const StdioUri& uri);
+  void AwaitLogger(const OpeningPtr& opening, base::UniqueFd ready, const std::string& program);
+  void WatchLogger(base::Process logger);
   // Makes the pipe that carries a stream from the process to us.
   absl::Status MakeOutputPipe(const StdioConfig& config, base::UniqueFd* child,
                               base::UniqueFd* source);
-  bool logger_alive() const { return logger_pid_ > 0; }
+  void StartPump(base::UniqueFd* source, std::shared_ptr<Sink>* sink, std::unique_ptr<Pump>* pump);
+  void OnOutputEnd(std::unique_ptr<Pump>* pump);
   void CheckDrained();
+  void CheckFlushed(const std::shared_ptr<std::function<void()>>& function);
   void StopLogger();
 
   base::EventLoop* loop_;
@@ -86,8 +108,13 @@ class ProcessIo {
   base::UniqueFd in_target_;  // our end of the program's stdin pipe, until Attach()
   base::UniqueFd console_;
   std::unique_ptr<Pump> in_pump_, out_pump_, err_pump_;
-  pid_t logger_pid_ = 0;
+  std::vector<std::shared_ptr<LogWriter>> logs_;
+  std::optional<base::Process> logger_;  // while it lives
+  bool exited_ = false;
+  bool discarding_ = false;  // the terminal's output goes nowhere any longer
   std::function<void()> when_drained_;
+  // What waits for a log or a timer holds this weakly.
+  std::shared_ptr<ProcessIo*> self_ = std::make_shared<ProcessIo*>(this);
 };
 
 }  // namespace gantry::shim

@@ -67,6 +67,7 @@ Pump::Step Pump::FlushPending() {
 }
 
 Pump::Step Pump::ReadWrite() {
+  if (sink_->fd() < 0 && sink_->full()) return Step::kSinkFull;
   ssize_t n = ::read(source_.get(), g_buffer, sizeof g_buffer);
   if (n < 0 && errno == EINTR) return Step::kMore;
   if (n < 0 && errno == EAGAIN) return Step::kSourceEmpty;
@@ -94,10 +95,13 @@ void Pump::Run() {
 // Exactly one side is in the loop at a time: a source whose writers have gone would report EPOLLHUP
 // for ever while the sink is full.
 void Pump::Watch(Step why) {
-  int wanted = why == Step::kSinkFull ? sink_->fd() : source_.get();
+  stalled_ = why == Step::kSinkFull;
+  int wanted = stalled_ ? sink_->fd() : source_.get();
+  if (stalled_ && wanted < 0) AwaitRoom();
   if (wanted == watched_) return;
   if (watched_ >= 0) loop_->Remove(watched_);
   watched_ = wanted;
+  if (wanted < 0) return;
   uint32_t events = why == Step::kSinkFull ? EPOLLOUT : EPOLLIN;
   absl::Status added = loop_->Add(wanted, events, [this](uint32_t) { Run(); });
   if (!added.ok()) {
@@ -109,7 +113,18 @@ void Pump::Watch(Step why) {
   }
 }
 
+void Pump::AwaitRoom() {
+  if (std::exchange(awaits_room_, true)) return;
+  sink_->WhenRoom([weak = std::weak_ptr<Pump*>(self_)] {
+    auto self = weak.lock();
+    if (!self) return;
+    (*self)->awaits_room_ = false;
+    (*self)->Run();
+  });
+}
+
 void Pump::End() {
+  stalled_ = false;
   if (watched_ >= 0) loop_->Remove(std::exchange(watched_, -1));
   source_.Reset();
   sink_->Finish();

@@ -14,7 +14,7 @@
 namespace gantry::shim {
 
 // Where a Pump puts bytes. Either a descriptor that may be full for a while (fd() >= 0), or
-// something that takes all it is given at once.
+// something that takes all it is given at once and says when that should be nothing.
 class Sink {
  public:
   virtual ~Sink() = default;
@@ -23,6 +23,10 @@ class Sink {
   // For sinks without a descriptor. Errors (a full disk) are the sink's own affair: the program
   // that writes must not suffer from them.
   virtual void Write(absl::string_view /*data*/) {}
+  // For sinks without a descriptor: nothing more should be written before WhenRoom() has run its
+  // function, which it does once, from the loop.
+  virtual bool full() const { return false; }
+  virtual void WhenRoom(std::function<void()> /*function*/) {}
   // The stream has ended.
   virtual void Finish() {}
 };
@@ -59,6 +63,8 @@ class Pump {
 
   // Copies what is there now without waiting for the loop.
   void Poke() { Run(); }
+  // The sink takes nothing more for now; what the source holds stays there.
+  bool stalled() const { return stalled_; }
 
  private:
   enum class Step { kMore, kSourceEmpty, kSinkFull, kEnd };
@@ -67,6 +73,7 @@ class Pump {
   Step FlushPending();
   void Run();
   void Watch(Step why);
+  void AwaitRoom();
   void End();
 
   base::EventLoop* loop_;
@@ -76,6 +83,9 @@ class Pump {
   bool splice_;
   std::string pending_;  // read and not written yet
   int watched_ = -1;     // the descriptor in the loop
+  bool stalled_ = false;
+  bool awaits_room_ = false;                                     // of a sink without a descriptor
+  std::shared_ptr<Pump*> self_ = std::make_shared<Pump*>(this);  // held weakly by sinks
 };
 
 }  // namespace gantry::shim

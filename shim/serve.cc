@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,6 +164,7 @@ void Serve(ServeOptions options) {
   signal(SIGCHLD, SIG_DFL);
   base::SetLogLevel(options.debug ? base::LogLevel::kDebug : base::LogLevel::kInfo);
   RaiseOomScore();
+  mallopt(M_ARENA_MAX, 1);  // the logs' threads need no memory of their own
   std::string socket_path = options.socket_path;
   // Never destroyed: the process ends here, and destructors would only touch pages.
   auto* shim = new Shim(std::move(options));
@@ -171,6 +173,9 @@ void Serve(ServeOptions options) {
     base::LogError("the shim ends", {{"error", ran.ToString()}});
     unlink(socket_path.c_str());
   }
+  // A log's thread that hangs in the kernel would keep the process' descriptors open: whoever is
+  // connected must see the end all the same.
+  syscall(SYS_close_range, 0, ~0u, 0);
   _exit(ran.ok() ? 0 : 1);
 }
 

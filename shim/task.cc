@@ -1,16 +1,11 @@
 #include "shim/task.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <ctime>
 #include <memory>
 #include <utility>
 
@@ -23,6 +18,7 @@
 #include "base/mount.h"
 #include "base/status.h"
 #include "containerd/events/task.pb.h"
+#include "shim/rootfs.h"
 #include "shim/runtime_options.h"
 
 namespace gantry::shim {
@@ -31,8 +27,8 @@ namespace {
 using State = TaskProcess::State;
 
 constexpr absl::Duration kDrainLimit = absl::Seconds(2);
-// How long a shim that goes on living holds an unmounted root file system.
-constexpr absl::Duration kRootfsLimit = absl::Milliseconds(50);
+// How long an exit waits for the log file.
+constexpr absl::Duration kFlushLimit = absl::Seconds(1);
 constexpr size_t kPruneWaitersAt = 64;
 // Compiled seccomp filters, shared by all shims of the machine.
 constexpr char kSeccompCache[] = "/run/gantry/seccomp";
@@ -51,65 +47,38 @@ absl::Status AlreadyFinished() {
   return absl::NotFoundError("process already finished: not found");
 }
 
-// Closes what must be the last reference to a file system that is unmounted already, in a child: an
-// overlay then writes back all of its upper file system, for which nobody should wait.
-void CloseInChild(const base::UniqueFd& reference) {
-  pid_t pid = fork();
-  // Without a child the wait is ours. It is reaped as any other.
-  if (pid != 0) return;
-  // Nothing else of ours may stay open in it, above all no end of a pipe.
-  unsigned fd = static_cast<unsigned>(reference.get());
-  if (fd > 0) syscall(SYS_close_range, 0, fd - 1, 0);
-  syscall(SYS_close_range, fd + 1, ~0u, 0);
-  timespec pause{0, 2'000'000};  // let the parent close first
-  nanosleep(&pause, nullptr);
-  _exit(0);
-}
-
-// Unmounts `rootfs` without waiting for the file system beneath (5 to 20 ms where 0.1 ms would do).
-// The name is free when this returns. Most shims end now, and their end drops the last reference;
-// one that lives on hands it to a child.
-absl::Status DetachRootfs(base::EventLoop* loop, const std::string& rootfs) {
-  absl::StatusOr<base::UniqueFd> reference = base::Open(rootfs, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-  GANTRY_RETURN_IF_ERROR(base::UnmountAll(rootfs));
-  if (!reference.ok()) return absl::OkStatus();  // gone already
-  auto kept = std::make_shared<base::UniqueFd>(*std::move(reference));
-  loop->After(kRootfsLimit, [kept] { CloseInChild(*kept); });
-  return absl::OkStatus();
-}
-
-std::vector<base::Mount> ToMounts(const task_api::CreateTaskRequest& request) {
-  std::vector<base::Mount> mounts;
-  for (const auto& entry : request.rootfs())
-    mounts.push_back({entry.type(),
-                      entry.source(),
-                      entry.target(),
-                      {entry.options().begin(), entry.options().end()}});
-  return mounts;
-}
-
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Task>> Task::Create(base::EventLoop* loop, EventPublisher* events,
-                                                   const std::string& ns,
-                                                   const task_api::CreateTaskRequest& request) {
-  std::unique_ptr<Task> task(new Task(loop, events));
-  GANTRY_RETURN_IF_ERROR(task->DoCreate(ns, request));
-
-  containerd::events::TaskCreate event;
-  event.set_container_id(task->id_);
-  event.set_bundle(task->bundle_);
-  *event.mutable_rootfs() = request.rootfs();
-  event.mutable_io()->set_stdin(request.stdin());
-  event.mutable_io()->set_stdout(request.stdout());
-  event.mutable_io()->set_stderr(request.stderr());
-  event.mutable_io()->set_terminal(request.terminal());
-  event.set_pid(static_cast<uint32_t>(task->init_.pid));
-  events->Publish("/tasks/create", event);
-  return task;
+void Task::Create(base::EventLoop* loop, EventPublisher* events, const std::string& ns,
+                  const task_api::CreateTaskRequest& request, CreateDone done) {
+  std::shared_ptr<Task> task(new Task(loop, events));
+  if (absl::Status prepared = task->Prepare(ns, request); !prepared.ok()) {
+    task->UndoCreate();
+    return done(prepared);
+  }
+  ProcessIo::Open(loop, task->init_.stdio,
+                  [task, events, request, done = std::move(done)](auto io) {
+                    absl::Status made = io.status();
+                    if (made.ok()) made = task->MakeContainer(*std::move(io));
+                    if (!made.ok()) {
+                      task->UndoCreate();
+                      return done(made);
+                    }
+                    containerd::events::TaskCreate event;
+                    event.set_container_id(task->id_);
+                    event.set_bundle(task->bundle_);
+                    *event.mutable_rootfs() = request.rootfs();
+                    event.mutable_io()->set_stdin(request.stdin());
+                    event.mutable_io()->set_stdout(request.stdout());
+                    event.mutable_io()->set_stderr(request.stderr());
+                    event.mutable_io()->set_terminal(request.terminal());
+                    event.set_pid(static_cast<uint32_t>(task->init_.pid));
+                    events->Publish("/tasks/create", event);
+                    done(task);
+                  });
 }
 
-absl::Status Task::DoCreate(const std::string& ns, const task_api::CreateTaskRequest& request) {
+absl::Status Task::Prepare(const std::string& ns, const task_api::CreateTaskRequest& request) {
   if (request.id().empty() || absl::StrContains(request.id(), '/'))
     return absl::InvalidArgumentError(
         absl::StrCat("container id \"", request.id(), "\" is not valid"));
@@ -120,28 +89,11 @@ absl::Status Task::DoCreate(const std::string& ns, const task_api::CreateTaskReq
     return absl::UnimplementedError("restoring a checkpoint is not supported by gantry-shim");
   id_ = request.id();
   bundle_ = request.bundle();
-  std::vector<base::Mount> mounts = ToMounts(request);
-  if (!mounts.empty()) {
-    std::string rootfs = bundle_ + "/rootfs";
-    if (mkdir(rootfs.c_str(), 0711) != 0 && errno != EEXIST)
-      return base::ErrnoStatus(errno, absl::StrCat("mkdir ", rootfs));
-    if (absl::Status mounted = base::MountAll(mounts, rootfs); !mounted.ok())
-      return base::Annotate(mounted, "failed to mount rootfs component");
-    rootfs_mounted_ = true;
-  }
-  absl::Status made = MakeContainer(request, ns);
-  if (!made.ok() && rootfs_mounted_) {
-    if (absl::Status undone = base::UnmountAll(bundle_ + "/rootfs"); !undone.ok())
-      base::LogWarn("rootfs stays mounted after a failed create",
-                    {{"bundle", bundle_}, {"error", undone.ToString()}});
-  }
-  return made;
-}
-
-absl::Status Task::MakeContainer(const task_api::CreateTaskRequest& request,
-                                 const std::string& ns) {
+  GANTRY_ASSIGN_OR_RETURN(rootfs_mounted_, MountRootfs(request.rootfs(), bundle_ + "/rootfs"));
   GANTRY_ASSIGN_OR_RETURN(RuntimeOptions runtime, ParseRuntimeOptions(request.options()));
-  GANTRY_ASSIGN_OR_RETURN(oci::Spec spec, oci::LoadSpec(bundle_));
+  preparation_ = std::make_unique<Preparation>();
+  oci::Spec& spec = preparation_->spec;
+  GANTRY_ASSIGN_OR_RETURN(spec, oci::LoadSpec(bundle_));
   if (!spec.process) return absl::InvalidArgumentError("config.json: process is missing");
   spec.process->terminal = request.terminal();
   const oci::Namespace* pid_namespace = spec.FindNamespace(CLONE_NEWPID);
@@ -155,22 +107,33 @@ absl::Status Task::MakeContainer(const task_api::CreateTaskRequest& request,
                  runtime.io_gid,
                  id_,
                  ns};
-  GANTRY_ASSIGN_OR_RETURN(init_.io, ProcessIo::Open(loop_, init_.stdio));
-
-  oci::CreateOptions options;
+  oci::CreateOptions& options = preparation_->options;
   options.id = id_;
   options.ns = ns;
   options.bundle = bundle_;
-  options.io = init_.io->child_fds();
   options.no_pivot_root = runtime.no_pivot_root;
   options.no_new_keyring = runtime.no_new_keyring;
   options.systemd_cgroup = runtime.systemd_cgroup;
   options.pid_file = bundle_ + "/init.pid";
   if (!spec.linux_.seccomp_json.empty() && base::EnsurePrivateDir(kSeccompCache).ok())
     options.seccomp_cache_dir = kSeccompCache;
+  return absl::OkStatus();
+}
+
+void Task::UndoCreate() {
+  if (!std::exchange(rootfs_mounted_, false)) return;
+  if (absl::Status undone = base::UnmountAll(bundle_ + "/rootfs"); !undone.ok())
+    base::LogWarn("rootfs stays mounted after a failed create",
+                  {{"bundle", bundle_}, {"error", undone.ToString()}});
+}
+
+absl::Status Task::MakeContainer(std::unique_ptr<ProcessIo> io) {
+  std::unique_ptr<Preparation> preparation = std::move(preparation_);
+  init_.io = std::move(io);
+  preparation->options.io = init_.io->child_fds();
   oci::CreatedProcess created;
   absl::StatusOr<std::unique_ptr<oci::Container>> container =
-      oci::Container::Create(options, spec, &created);
+      oci::Container::Create(preparation->options, preparation->spec, &created);
   if (!container.ok()) return RuntimeError(container.status(), "OCI runtime create failed");
   container_ = *std::move(container);
   init_.pid = created.pid;
@@ -191,13 +154,15 @@ absl::StatusOr<TaskProcess*> Task::Find(absl::string_view exec_id) {
   return &found->second;
 }
 
-absl::StatusOr<pid_t> Task::Start(absl::string_view exec_id) {
-  GANTRY_ASSIGN_OR_RETURN(TaskProcess * process, Find(exec_id));
-  if (process->state == State::kRunning)
-    return absl::FailedPreconditionError("cannot start a running process");
-  if (process->state == State::kStopped)
-    return absl::FailedPreconditionError("cannot start a stopped process");
-  return exec_id.empty() ? StartInit() : StartExec(process);
+void Task::Start(absl::string_view exec_id, StartDone done) {
+  absl::StatusOr<TaskProcess*> process = Find(exec_id);
+  if (!process.ok()) return done(process.status());
+  if ((*process)->state == State::kRunning || (*process)->starting)
+    return done(absl::FailedPreconditionError("cannot start a running process"));
+  if ((*process)->state == State::kStopped)
+    return done(absl::FailedPreconditionError("cannot start a stopped process"));
+  if (!exec_id.empty()) return StartExec(*process, std::move(done));
+  done(StartInit());
 }
 
 absl::StatusOr<pid_t> Task::StartInit() {
@@ -212,10 +177,24 @@ absl::StatusOr<pid_t> Task::StartInit() {
   return init_.pid;
 }
 
-absl::StatusOr<pid_t> Task::StartExec(TaskProcess* process) {
+void Task::StartExec(TaskProcess* process, StartDone done) {
+  process->starting = true;
+  ProcessIo::Open(loop_, process->stdio,
+                  [weak = std::weak_ptr<Task*>(self_), id = process->exec_id,
+                   done = std::move(done)](absl::StatusOr<std::unique_ptr<ProcessIo>> io) {
+                    auto self = weak.lock();
+                    if (!self) return done(absl::NotFoundError("the container was deleted"));
+                    absl::StatusOr<TaskProcess*> found = (*self)->Find(id);
+                    if (!found.ok()) return done(found.status());
+                    (*found)->starting = false;
+                    done((*self)->LaunchExec(*found, std::move(io)));
+                  });
+}
+
+absl::StatusOr<pid_t> Task::LaunchExec(TaskProcess* process,
+                                       absl::StatusOr<std::unique_ptr<ProcessIo>> io) {
   if (init_.state == State::kStopped)
     return absl::FailedPreconditionError("container is not running: its init process has ended");
-  absl::StatusOr<std::unique_ptr<ProcessIo>> io = ProcessIo::Open(loop_, process->stdio);
   if (!io.ok()) {
     FailStart(process, io.status());
     return io.status();
@@ -352,49 +331,56 @@ void Task::CheckOom() {
   events_->Publish("/tasks/oom", event);
 }
 
-bool Task::ExecsAlive() const {
-  for (const auto& [id, exec] : execs_) {
-    if (exec.state == State::kRunning) return true;
-  }
-  return false;
-}
-
 bool Task::OnChildExit(pid_t pid, int wait_status, absl::Time at) {
-  auto take = [&](TaskProcess* process) {
-    if (process->io && process->io->OnChildExit(pid)) return true;
-    if (process->pid != pid || process->state == State::kStopped) return false;
-    process->state = State::kStopped;
-    process->exit.status =
-        WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
-    process->exit.at = at;
-    if (process->io) process->io->ProcessExited();
-    return true;
+  auto is = [pid](const TaskProcess& process) {
+    return process.pid == pid && process.state != State::kStopped;
   };
-  if (take(&init_)) {
-    if (init_.state != State::kStopped) return true;  // its logging program
+  if (is(init_)) {
+    OnExit(&init_, wait_status, at);
     paused_ = false;
-    if (!init_.announced && shared_pid_namespace_ && container_) {
+    if (shared_pid_namespace_ && container_) {
       // Nothing else ends those who live in another's pid namespace.
       if (absl::Status killed = container_->Kill(SIGKILL, /*all=*/true);
           !killed.ok() && killed.code() != absl::StatusCode::kNotFound)
         base::LogWarn("the container's other processes stay alive",
                       {{"id", id_}, {"error", killed.ToString()}});
     }
-    AnnounceInitIfLast();
     return true;
   }
   for (auto& [id, exec] : execs_) {
-    if (!take(&exec)) continue;
-    if (exec.state == State::kStopped) Announce(&exec);
-    AnnounceInitIfLast();
+    if (!is(exec)) continue;
+    OnExit(&exec, wait_status, at);
     return true;
   }
   return false;
 }
 
+void Task::OnExit(TaskProcess* process, int wait_status, absl::Time at) {
+  process->state = State::kStopped;
+  process->exit.status =
+      WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+  process->exit.at = at;
+  if (!process->io) return;
+  process->io->ProcessExited();
+  // Who hears of the exit finds all lines in the log; a disk that hangs is not waited for.
+  process->io->WhenFlushed(kFlushLimit,
+                           [weak = std::weak_ptr<Task*>(self_), id = process->exec_id] {
+                             auto self = weak.lock();
+                             if (!self) return;
+                             if (auto found = (*self)->Find(id); found.ok())
+                               (*found)->flushed = true;
+                             (*self)->AnnounceExits();
+                           });
+}
+
 // The exit of the first process is the last one that is announced.
-void Task::AnnounceInitIfLast() {
-  if (init_.state != State::kStopped || init_.announced || ExecsAlive()) return;
+void Task::AnnounceExits() {
+  bool last = true;
+  for (auto& [id, exec] : execs_) {
+    if (exec.state == State::kStopped && exec.flushed) Announce(&exec);
+    if (exec.state != State::kCreated && !exec.announced) last = false;
+  }
+  if (init_.state != State::kStopped || !init_.flushed || init_.announced || !last) return;
   if (oom_) {
     CheckOom();
     loop_->Remove(oom_->fd());
@@ -422,6 +408,8 @@ absl::Status Task::Delete(absl::string_view exec_id, Done done) {
     return absl::FailedPreconditionError(exec_id.empty() && paused_
                                              ? "cannot delete a paused process"
                                              : "cannot delete a running process");
+  if (process->starting)
+    return absl::FailedPreconditionError("cannot delete a process that is being started");
   process->deleters.push_back(std::move(done));
   if (process->deleters.size() > 1) return absl::OkStatus();  // under way
   auto finish = [weak = std::weak_ptr<Task*>(self_), id = std::string(exec_id)] {

@@ -39,8 +39,11 @@ struct TaskProcess {
   oci::ProcessSpec spec;  // of an exec that was not started yet
   std::unique_ptr<ProcessIo> io;
   ExitInfo exit;
-  // The exit was announced: event sent, waiters answered. Later than kStopped for a first process
-  // whose execs have not all ended.
+  bool starting = false;  // its stdio is being opened
+  // What it wrote is in its log file, or that takes too long.
+  bool flushed = false;
+  // The exit was announced: event sent, waiters answered. Later than kStopped: when the log has
+  // been flushed, and for a first process when the exits of its execs were announced.
   bool announced = false;
   bool failed_start = false;
   struct Waiter {
@@ -56,11 +59,11 @@ struct TaskProcess {
 // thread.
 class Task {
  public:
-  // Mounts the rootfs entries on BUNDLE/rootfs, opens stdio and makes the container. On failure
-  // nothing is left.
-  static absl::StatusOr<std::unique_ptr<Task>> Create(base::EventLoop* loop, EventPublisher* events,
-                                                      const std::string& ns,
-                                                      const task_api::CreateTaskRequest& request);
+  using CreateDone = std::function<void(absl::StatusOr<std::shared_ptr<Task>>)>;
+  // Mounts the rootfs entries on BUNDLE/rootfs, opens stdio and makes the container, then runs
+  // `done`: at once, or from the loop when opening stdio takes longer. On failure nothing is left.
+  static void Create(base::EventLoop* loop, EventPublisher* events, const std::string& ns,
+                     const task_api::CreateTaskRequest& request, CreateDone done);
   ~Task();
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
@@ -68,7 +71,9 @@ class Task {
   // For an empty `exec_id` the first process. NotFound for an unknown one.
   absl::StatusOr<TaskProcess*> Find(absl::string_view exec_id);
 
-  absl::StatusOr<pid_t> Start(absl::string_view exec_id);
+  using StartDone = std::function<void(absl::StatusOr<pid_t>)>;
+  // Runs `done` with the pid: at once, or from the loop when opening stdio takes longer.
+  void Start(absl::string_view exec_id, StartDone done);
   absl::Status AddExec(const task_api::ExecProcessRequest& request);
   absl::Status Kill(absl::string_view exec_id, int signal, bool all);
   absl::Status Pause();
@@ -98,16 +103,20 @@ class Task {
  private:
   Task(base::EventLoop* loop, EventPublisher* events) : loop_(loop), events_(events) {}
 
-  absl::Status DoCreate(const std::string& ns, const task_api::CreateTaskRequest& request);
-  absl::Status MakeContainer(const task_api::CreateTaskRequest& request, const std::string& ns);
+  // Everything before stdio; undone by UndoCreate().
+  absl::Status Prepare(const std::string& ns, const task_api::CreateTaskRequest& request);
+  absl::Status MakeContainer(std::unique_ptr<ProcessIo> io);
+  void UndoCreate();
   absl::StatusOr<pid_t> StartInit();
-  absl::StatusOr<pid_t> StartExec(TaskProcess* process);
+  void StartExec(TaskProcess* process, StartDone done);
+  absl::StatusOr<pid_t> LaunchExec(TaskProcess* process,
+                                   absl::StatusOr<std::unique_ptr<ProcessIo>> io);
   void FailStart(TaskProcess* process, const absl::Status& why);
   void WatchOom();
   void CheckOom();
+  void OnExit(TaskProcess* process, int wait_status, absl::Time at);
+  void AnnounceExits();
   void Announce(TaskProcess* process);
-  void AnnounceInitIfLast();
-  bool ExecsAlive() const;
   void FinishDelete(const std::string& exec_id);
   void FinishInitDelete();
 
@@ -115,6 +124,12 @@ class Task {
   EventPublisher* events_;
   std::string id_;
   std::string bundle_;
+  // Until the container is made.
+  struct Preparation {
+    oci::Spec spec;
+    oci::CreateOptions options;
+  };
+  std::unique_ptr<Preparation> preparation_;
   std::unique_ptr<oci::Container> container_;
   std::unique_ptr<oci::OomWatch> oom_;
   TaskProcess init_;

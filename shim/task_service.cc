@@ -30,13 +30,19 @@ types::Status ToStatus(const Task& task, const TaskProcess& process) {
 
 }  // namespace
 
+template <typename Request>
+bool TaskService::Parse(const CallPtr& call, Request* request) {
+  if (request->ParseFromArray(call->payload().data(), static_cast<int>(call->payload().size())))
+    return true;
+  call->Fail(absl::InvalidArgumentError(absl::StrCat(call->method(), ": malformed request")));
+  return false;
+}
+
 template <typename Request, typename Response>
 void TaskService::Unary(const CallPtr& call,
                         absl::Status (TaskService::*method)(const Request&, Response*)) {
   Request request;
-  if (!request.ParseFromArray(call->payload().data(), static_cast<int>(call->payload().size())))
-    return call->Fail(
-        absl::InvalidArgumentError(absl::StrCat(call->method(), ": malformed request")));
+  if (!Parse(call, &request)) return;
   Response response;
   absl::Status status = (this->*method)(request, &response);
   if (!status.ok()) return call->Fail(status);
@@ -50,8 +56,6 @@ TaskService::TaskService(base::EventLoop* loop, EventPublisher* events, std::str
     return [this, method](const CallPtr& call) { Unary(call, method); };
   };
   methods_ = {
-      {"Create", unary(&TaskService::Create)},
-      {"Start", unary(&TaskService::Start)},
       {"Exec", unary(&TaskService::Exec)},
       {"State", unary(&TaskService::State)},
       {"Pids", unary(&TaskService::Pids)},
@@ -65,6 +69,8 @@ TaskService::TaskService(base::EventLoop* loop, EventPublisher* events, std::str
       {"Stats", unary(&TaskService::Stats)},
       {"Connect", unary(&TaskService::Connect)},
       {"Shutdown", unary(&TaskService::Shutdown)},
+      {"Create", [this](const CallPtr& call) { Create(call); }},
+      {"Start", [this](const CallPtr& call) { Start(call); }},
       {"Wait", [this](const CallPtr& call) { Wait(call); }},
       {"Delete", [this](const CallPtr& call) { Delete(call); }},
   };
@@ -90,22 +96,55 @@ absl::StatusOr<Task*> TaskService::Find(const std::string& id) {
   return found->second.get();
 }
 
-absl::Status TaskService::Create(const task_api::CreateTaskRequest& request,
-                                 task_api::CreateTaskResponse* response) {
-  if (tasks_.contains(request.id()))
-    return absl::AlreadyExistsError(absl::StrCat("container ", request.id(), ": already exists"));
-  GANTRY_ASSIGN_OR_RETURN(std::shared_ptr<Task> task, Task::Create(loop_, events_, ns_, request));
-  response->set_pid(static_cast<uint32_t>(task->init().pid));
-  tasks_[request.id()] = std::move(task);
-  return absl::OkStatus();
+void TaskService::Create(const CallPtr& call) {
+  task_api::CreateTaskRequest request;
+  if (!Parse(call, &request)) return;
+  if (tasks_.contains(request.id()) || !creating_.insert(request.id()).second)
+    return call->Fail(
+        absl::AlreadyExistsError(absl::StrCat("container ", request.id(), ": already exists")));
+  Task::Create(loop_, events_, ns_, request,
+               [this, call, id = request.id()](absl::StatusOr<std::shared_ptr<Task>> task) {
+                 OnCreated(call, id, std::move(task));
+               });
 }
 
-absl::Status TaskService::Start(const task_api::StartRequest& request,
-                                task_api::StartResponse* response) {
-  GANTRY_ASSIGN_OR_RETURN(Task * task, Find(request.id()));
-  GANTRY_ASSIGN_OR_RETURN(pid_t pid, task->Start(request.exec_id()));
-  response->set_pid(static_cast<uint32_t>(pid));
-  return absl::OkStatus();
+void TaskService::OnCreated(const CallPtr& call, const std::string& id,
+                            absl::StatusOr<std::shared_ptr<Task>> task) {
+  creating_.erase(id);
+  if (!task.ok()) {
+    call->Fail(task.status());
+    return EndIfEmpty();
+  }
+  task_api::CreateTaskResponse response;
+  response.set_pid(static_cast<uint32_t>((*task)->init().pid));
+  Task* made = task->get();
+  tasks_[id] = *std::move(task);
+  if (!shutdown_asked_) return call->Reply(response.SerializeAsString());
+  // Nobody wants it any longer.
+  call->Fail(absl::CancelledError(absl::StrCat("container ", id, ": the shim was shut down")));
+  absl::Status deleting = made->Delete("", [this, id](const absl::StatusOr<ExitInfo>&) {
+    Forget(id);
+    EndIfEmpty();
+  });
+  if (!deleting.ok())
+    base::LogWarn("an unwanted container stays", {{"id", id}, {"error", deleting.ToString()}});
+}
+
+void TaskService::EndIfEmpty() {
+  if (shutdown_asked_ && containers() == 0) loop_->Post(on_shutdown_);
+}
+
+void TaskService::Start(const CallPtr& call) {
+  task_api::StartRequest request;
+  if (!Parse(call, &request)) return;
+  absl::StatusOr<Task*> task = Find(request.id());
+  if (!task.ok()) return call->Fail(task.status());
+  (*task)->Start(request.exec_id(), [call](absl::StatusOr<pid_t> pid) {
+    if (!pid.ok()) return call->Fail(pid.status());
+    task_api::StartResponse response;
+    response.set_pid(static_cast<uint32_t>(*pid));
+    call->Reply(response.SerializeAsString());
+  });
 }
 
 absl::Status TaskService::Exec(const task_api::ExecProcessRequest& request, Empty*) {
@@ -210,15 +249,16 @@ absl::Status TaskService::Connect(const task_api::ConnectRequest& request,
 }
 
 absl::Status TaskService::Shutdown(const task_api::ShutdownRequest&, Empty*) {
-  // Not before the answer is on its way.
-  if (tasks_.empty()) loop_->Post(on_shutdown_);
+  // Containers keep it alive; what is only being made does not. Not before the answer is on its
+  // way.
+  shutdown_asked_ = tasks_.empty();
+  EndIfEmpty();
   return absl::OkStatus();
 }
 
 void TaskService::Wait(const CallPtr& call) {
   task_api::WaitRequest request;
-  if (!request.ParseFromArray(call->payload().data(), static_cast<int>(call->payload().size())))
-    return call->Fail(absl::InvalidArgumentError("Wait: malformed request"));
+  if (!Parse(call, &request)) return;
   absl::StatusOr<Task*> task = Find(request.id());
   if (!task.ok()) return call->Fail(task.status());
   auto answer = [call](const absl::StatusOr<ExitInfo>& exit) {
@@ -235,8 +275,7 @@ void TaskService::Wait(const CallPtr& call) {
 
 void TaskService::Delete(const CallPtr& call) {
   task_api::DeleteRequest request;
-  if (!request.ParseFromArray(call->payload().data(), static_cast<int>(call->payload().size())))
-    return call->Fail(absl::InvalidArgumentError("Delete: malformed request"));
+  if (!Parse(call, &request)) return;
   absl::StatusOr<Task*> task = Find(request.id());
   if (!task.ok()) return call->Fail(task.status());
   absl::Status deleting = (*task)->Delete(

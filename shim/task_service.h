@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -34,7 +35,8 @@ class TaskService {
   // A child of the shim ended.
   void OnChildExit(pid_t pid, int wait_status, absl::Time at);
 
-  size_t containers() const { return tasks_.size(); }
+  // Those that are being made count.
+  size_t containers() const { return tasks_.size() + creating_.size(); }
 
  private:
   using Empty = google::protobuf::Empty;
@@ -42,9 +44,6 @@ class TaskService {
 
   absl::StatusOr<Task*> Find(const std::string& id);
 
-  absl::Status Create(const task_api::CreateTaskRequest& request,
-                      task_api::CreateTaskResponse* response);
-  absl::Status Start(const task_api::StartRequest& request, task_api::StartResponse* response);
   absl::Status Exec(const task_api::ExecProcessRequest& request, Empty* response);
   absl::Status State(const task_api::StateRequest& request, task_api::StateResponse* response);
   absl::Status Pids(const task_api::PidsRequest& request, task_api::PidsResponse* response);
@@ -59,18 +58,28 @@ class TaskService {
   absl::Status Connect(const task_api::ConnectRequest& request,
                        task_api::ConnectResponse* response);
   absl::Status Shutdown(const task_api::ShutdownRequest& request, Empty* response);
+  void Create(const CallPtr& call);
+  void Start(const CallPtr& call);
   void Wait(const CallPtr& call);
   void Delete(const CallPtr& call);
 
+  // False when the request was malformed; answered then.
+  template <typename Request>
+  static bool Parse(const CallPtr& call, Request* request);
   template <typename Request, typename Response>
   void Unary(const CallPtr& call, absl::Status (TaskService::*method)(const Request&, Response*));
+  void OnCreated(const CallPtr& call, const std::string& id,
+                 absl::StatusOr<std::shared_ptr<Task>> task);
   void Forget(const std::string& id);
+  void EndIfEmpty();
 
   base::EventLoop* loop_;
   EventPublisher* events_;
   std::string ns_;
   std::function<void()> on_shutdown_;
   std::map<std::string, std::shared_ptr<Task>> tasks_;
+  std::set<std::string> creating_;
+  bool shutdown_asked_ = false;  // while something was being made
   std::map<absl::string_view, std::function<void(const CallPtr&)>> methods_;
 };
 

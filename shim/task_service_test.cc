@@ -356,6 +356,59 @@ TEST_F(TaskServiceTest, CreateFailuresAreRuntimeErrorsAndLeaveNothing) {
   EXPECT_EQ(service_->containers(), 0u);
 }
 
+TEST_F(TaskServiceTest, AHungLoggingProgramHoldsUpNobody) {
+  std::string logger = dir_ + "/logger", gate = dir_ + "/gate";
+  ASSERT_TRUE(base::WriteFile(
+                  logger,
+                  absl::StrCat("#!/bin/sh\nwhile ! [ -e ", gate,
+                               " ]; do sleep 0.05; done\nexec 5>&-\ncat <&3 >", dir_, "/c1.out\n"),
+                  0755)
+                  .ok());
+  task_api::CreateTaskRequest request;
+  request.set_id("c1");
+  request.set_bundle(Bundle("c1", "echo logged"));
+  request.set_stdout("binary://" + logger);
+  auto creating = Send("Create", request);
+  EXPECT_EQ(Do("Create", request).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Do("State", Ids<task_api::StateRequest>("c1")).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(Create("c2", "sleep 100").ok());
+  ASSERT_TRUE(Start("c2").ok());
+  auto exec = Ids<task_api::ExecProcessRequest>("c2", "e");
+  exec.mutable_spec()->set_value(base::DumpJson({{"args", {"/bin/true"}}}));
+  exec.set_stdout("binary://" + logger);
+  ASSERT_TRUE(Do("Exec", exec).ok());
+  auto starting = Send("Start", Ids<task_api::StartRequest>("c2", "e"));
+  EXPECT_EQ(Start("c2", "e").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Delete("c2", "e").code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(Kill("c2", SIGKILL).ok());
+  EXPECT_EQ(Wait("c2"), 137);
+  ASSERT_TRUE(Delete("c2").ok());
+  EXPECT_FALSE(creating->answered);
+  ASSERT_TRUE(base::WriteFile(gate, "").ok());
+  RunUntil([&] { return creating->answered && starting->answered; });
+  EXPECT_EQ(starting->status.code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(creating->status.ok()) << creating->status;
+  ASSERT_TRUE(Start("c1").ok());
+  EXPECT_EQ(Wait("c1"), 0);
+  ASSERT_TRUE(Delete("c1").ok());
+  EXPECT_EQ(*base::ReadFile(dir_ + "/c1.out"), "logged\n");
+}
+
+TEST_F(TaskServiceTest, ShutdownWhileATaskIsMade) {
+  std::string logger = dir_ + "/logger";
+  ASSERT_TRUE(base::WriteFile(logger, "#!/bin/sh\nsleep 0.2\n", 0755).ok());
+  task_api::CreateTaskRequest request;
+  request.set_id("c1");
+  request.set_bundle(Bundle("c1", "sleep 100"));
+  request.set_stdout("binary://" + logger);
+  auto creating = Send("Create", request);
+  EXPECT_TRUE(Do("Shutdown", Ids<task_api::ShutdownRequest>("c1")).ok());
+  EXPECT_FALSE(shutdown_);
+  RunUntil([&] { return shutdown_; });
+  EXPECT_EQ(creating->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(service_->containers(), 0u);
+}
+
 TEST_F(TaskServiceTest, DeleteWaitsForOutputButNotForEver) {
   ASSERT_TRUE(Create("c1", "sleep 5 & echo out").ok());
   ASSERT_TRUE(Start("c1").ok());

@@ -64,8 +64,9 @@ bool Call::TakeMessage(MessageLite* message) {
   std::string bytes;
   if (!transport_->TakeMessage(stream_.get(), &bytes)) return false;
   if (message->ParseFromString(bytes)) return true;
-  transport_->Cancel(stream_.get(), absl::InternalError(absl::StrCat("the daemon sent a malformed ",
-                                                                     message->GetTypeName())));
+  malformed_ =
+      absl::InternalError(absl::StrCat("the daemon sent a malformed ", message->GetTypeName()));
+  transport_->Cancel(stream_.get(), malformed_);
   return false;
 }
 
@@ -77,7 +78,7 @@ absl::Status Call::Finish() {
     if (transport_->TakeMessage(stream_.get(), &dropped)) continue;
     if (!transport_->AwaitMessage(stream_.get(), deadline_)) ExpireIfLate();
   }
-  return transport_->Result(stream_.get());
+  return malformed_.ok() ? transport_->Result(stream_.get()) : malformed_;
 }
 
 absl::Status Call::FinishUnary(MessageLite* response) {

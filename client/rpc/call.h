@@ -68,6 +68,7 @@ class Call {
   std::shared_ptr<Transport> transport_;  // null: ended from the beginning
   std::unique_ptr<Stream> stream_;
   absl::Time deadline_ = absl::InfiniteFuture();
+  absl::Status malformed_;  // a message was: that counts more than the server's status
 };
 
 // The typed faces.

@@ -62,8 +62,8 @@ struct Transport::Callbacks {
   static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
                       size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
                       void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    Stream* stream = Self(user)->Find(frame->hd.stream_id);
-    if (stream != nullptr) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;  // of a promise that nobody asked for
+    if (Stream* stream = Self(user)->Find(frame->hd.stream_id)) {
       Self(user)->OnHeader(stream, View(name, name_size), View(value, value_size));
     }
     return 0;

@@ -160,8 +160,13 @@ base::Json DefaultSeccompProfile(const std::vector<std::string>& bounding) {
     rules.push_back(
         AllowIf("personality", {{"index", 0}, {"value", value}, {"op", "SCMP_CMP_EQ"}}));
   }
-  // vsock reaches the hypervisor's host past all network namespaces.
-  rules.push_back(AllowIf("socket", {{"index", 0}, {"value", AF_VSOCK}, {"op", "SCMP_CMP_NE"}}));
+  // vsock reaches the hypervisor's host past all network namespaces; AF_ALG wrote to files that are
+  // only open for reading (CVE-2026-31431). One condition a rule: two of the same argument in one
+  // would have to hold both. A 32-bit program's socketcall hides the family behind a pointer.
+  static_assert(AF_ALG + 2 == AF_VSOCK);
+  rules.push_back(AllowIf("socket", {{"index", 0}, {"value", AF_ALG}, {"op", "SCMP_CMP_LT"}}));
+  rules.push_back(AllowIf("socket", {{"index", 0}, {"value", AF_ALG + 1}, {"op", "SCMP_CMP_EQ"}}));
+  rules.push_back(AllowIf("socket", {{"index", 0}, {"value", AF_VSOCK}, {"op", "SCMP_CMP_GT"}}));
   AddMachineCalls(rules);
   auto has = [&](absl::string_view capability) {
     return std::find(bounding.begin(), bounding.end(), capability) != bounding.end();

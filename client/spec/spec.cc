@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -134,6 +135,19 @@ Json Resources(const SpecOptions& o, Json device_rules) {
   return resources;
 }
 
+// Files of the kernel that are about the whole machine, for side channels or worse.
+Json MaskedPaths() {
+  Json paths = {"/proc/acpi",        "/proc/asound",  "/proc/interrupts",
+                "/proc/kcore",       "/proc/keys",    "/proc/latency_stats",
+                "/proc/sched_debug", "/proc/scsi",    "/proc/timer_list",
+                "/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap"};
+  for (int cpu = 0;; ++cpu) {
+    std::string path = absl::StrCat("/sys/devices/system/cpu/cpu", cpu, "/thermal_throttle");
+    if (access(path.c_str(), F_OK) != 0) return paths;
+    paths.push_back(std::move(path));
+  }
+}
+
 absl::StatusOr<Json> LinuxPart(const SpecOptions& o, const std::vector<std::string>& caps) {
   Json rules =
       o.privileged ? Json::array({DeviceRule(true, nullptr, -1, -1, "rwm")}) : DefaultDeviceRules();
@@ -146,10 +160,7 @@ absl::StatusOr<Json> LinuxPart(const SpecOptions& o, const std::vector<std::stri
                {"resources", Resources(o, std::move(rules))}};
   if (!devices.empty()) part["devices"] = std::move(devices);
   if (o.privileged) return part;
-  part["maskedPaths"] = {"/proc/acpi",        "/proc/asound",  "/proc/interrupts",
-                         "/proc/kcore",       "/proc/keys",    "/proc/latency_stats",
-                         "/proc/sched_debug", "/proc/scsi",    "/proc/timer_list",
-                         "/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap"};
+  part["maskedPaths"] = MaskedPaths();
   part["readonlyPaths"] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                            "/proc/sysrq-trigger"};
   if (o.seccomp == SeccompMode::kDefault) part["seccomp"] = DefaultSeccompProfile(caps);

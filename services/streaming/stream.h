@@ -28,8 +28,11 @@ class Stream {
   // Queues a message. Blocks while the client does not read (a few messages are buffered).
   // Unavailable when the stream is over.
   virtual absl::Status Send(const google::protobuf::Any& message) = 0;
-  // The same, but drops the message instead of blocking: for progress that nobody may wait for.
+  // The same, but drops the message instead of blocking: for progress that newer progress replaces.
   virtual void SendOrDrop(const google::protobuf::Any& message) = 0;
+  // Queues a message whatever the client does, for what may be neither dropped nor waited for; the
+  // caller bounds their number. Does nothing when the stream is over.
+  virtual void Post(const google::protobuf::Any& message) = 0;
 
   // The next message, or nothing when the client has ended its side. DeadlineExceeded.
   virtual absl::StatusOr<std::optional<google::protobuf::Any>> Receive(
@@ -37,6 +40,9 @@ class Stream {
 
   // Ends the stream after what was sent. May be called twice.
   virtual void Close() = 0;
+  // The same, and waits until all was handed to the connection, at most for `timeout`: what the
+  // client gets afterwards on the same connection comes behind it.
+  virtual void CloseAndWait(absl::Duration timeout) = 0;
 };
 
 // The open streams by namespace and name, from the moment a client opened one until either side

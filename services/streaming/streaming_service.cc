@@ -47,6 +47,11 @@ class ServerStream final : public grpc::ServerBidiReactor<Any, Any>, public Stre
     if (!over_ && !closing_ && out_.size() < kMaxQueuedOut) Enqueue(message);
   }
 
+  void Post(const Any& message) override {
+    absl::MutexLock lock(&mu_);
+    if (!over_ && !closing_) Enqueue(message);
+  }
+
   absl::StatusOr<std::optional<Any>> Receive(absl::Duration timeout) override {
     absl::MutexLock lock(&mu_);
     auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -68,6 +73,13 @@ class ServerStream final : public grpc::ServerBidiReactor<Any, Any>, public Stre
     absl::MutexLock lock(&mu_);
     closing_ = true;
     if (!writing_) FinishOnce(grpc::Status::OK);
+  }
+
+  void CloseAndWait(absl::Duration timeout) override {
+    Close();
+    absl::MutexLock lock(&mu_);
+    auto written = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return finished_; };
+    mu_.AwaitWithTimeout(absl::Condition(&written), timeout);
   }
 
   void OnReadDone(bool ok) override {

@@ -1,5 +1,6 @@
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "containerd/services/streaming/v1/streaming.grpc.pb.h"
@@ -152,6 +153,45 @@ TEST_F(StreamingTest, SendsNoMoreThanTheWindow) {
   server.join();
   EXPECT_TRUE(call->Finish().ok());
   EXPECT_EQ(got, sent);
+}
+
+// The last report of a transfer got lost when the client read slowly or left with the answer.
+TEST_F(StreamingTest, WhatIsPostedComesBeforeTheEnd) {
+  grpc::ClientContext context;
+  auto call = Open(&context, "reports");
+  Any answer;
+  ASSERT_TRUE(call->Read(&answer));
+  auto stream = streams_.Get(ctx_, "reports");
+  ASSERT_TRUE(stream.ok());
+  constexpr int kMessages = 1000;
+  Data data;
+  data.set_data(std::string(1000, 'r'));
+  for (int i = 0; i < kMessages; ++i) (*stream)->Post(PackBare(data));
+  std::thread server([&] { (*stream)->CloseAndWait(absl::Seconds(30)); });
+  int got = 0;
+  while (call->Read(&answer)) ++got;
+  server.join();
+  EXPECT_EQ(got, kMessages);
+  EXPECT_TRUE(call->Finish().ok());
+  (*stream)->Post(PackBare(data));  // nothing happens any more
+}
+
+TEST_F(StreamingTest, NobodyWaitsLongForAClientThatDoesNotRead) {
+  grpc::ClientContext context;
+  auto call = Open(&context, "deaf");
+  Any answer;
+  ASSERT_TRUE(call->Read(&answer));
+  auto stream = streams_.Get(ctx_, "deaf");
+  ASSERT_TRUE(stream.ok());
+  Data data;
+  data.set_data(std::string(1 << 20, 'd'));
+  for (int i = 0; i < 20; ++i) (*stream)->Post(PackBare(data));
+  absl::Time start = absl::Now();
+  (*stream)->CloseAndWait(absl::Milliseconds(50));
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(50));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  context.TryCancel();
+  EXPECT_EQ(call->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST_F(StreamingTest, ACancelledClientWakesTheReceiver) {

@@ -44,7 +44,7 @@ void Progress::Say(absl::string_view event, absl::string_view name) {
   containerd::types::transfer::Progress p;
   p.set_event(event.data(), event.size());
   p.set_name(name.data(), name.size());
-  stream_->SendOrDrop(PackBare(p));
+  stream_->Post(PackBare(p));
 }
 
 void Progress::SayFor(absl::string_view event, absl::string_view name, const ImageDescriptor& d) {
@@ -53,7 +53,7 @@ void Progress::SayFor(absl::string_view event, absl::string_view name, const Ima
   p.set_event(event.data(), event.size());
   p.set_name(name.data(), name.size());
   *p.mutable_desc() = ToProto(d);
-  stream_->SendOrDrop(PackBare(p));
+  stream_->Post(PackBare(p));
 }
 
 void Progress::SetRoot(const std::string& name, const std::string& active_event) {
@@ -80,7 +80,11 @@ void Progress::Send(absl::string_view event, const ImageDescriptor& blob, const 
   p.set_progress(offset);
   p.set_total(blob.size);
   *p.mutable_desc() = ToProto(blob);
-  stream_->SendOrDrop(PackBare(p));
+  if (event == active_event_) {
+    stream_->SendOrDrop(PackBare(p));
+  } else {
+    stream_->Post(PackBare(p));
+  }
 }
 
 void Progress::Add(const ImageDescriptor& blob) {

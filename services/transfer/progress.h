@@ -27,7 +27,8 @@ std::string RefKeyOf(const ImageDescriptor& descriptor);
 
 // Reports what a transfer does, as containerd.types.transfer.Progress messages with the events that
 // containerd sends: free text for the whole; "waiting", "downloading" or "uploading", "already
-// exists", "complete" for each blob. Never blocks; a client that does not read loses reports.
+// exists", "complete" for each blob. Never blocks; a client that does not read loses reports of how
+// far a blob is, and none of the others.
 // Thread-safe. Without a stream it does nothing.
 class Progress {
  public:
@@ -52,7 +53,8 @@ class Progress {
     bool added = false;
     bool done = false;
   };
-  void Send(absl::string_view event, const ImageDescriptor& blob, const Job& job, int64_t offset);
+  void Send(absl::string_view event, const ImageDescriptor& blob, const Job& job, int64_t offset)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::shared_ptr<Stream> stream_;
   absl::Mutex mu_;

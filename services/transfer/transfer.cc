@@ -30,6 +30,7 @@ namespace pb = containerd::types::transfer;
 
 constexpr absl::Duration kLeaseLife = absl::Hours(24);
 constexpr absl::Duration kAuthTimeout = absl::Seconds(60);
+constexpr absl::Duration kReportTimeout = absl::Seconds(2);  // of a client that does not read
 
 // The lease of one transfer, unless the client brought its own.
 class LeaseGuard {
@@ -60,18 +61,21 @@ class LeaseGuard {
   Context ctx_;
 };
 
-// Closes a stream at the end, whatever the end is.
+// Closes a stream at the end, whatever the end is, and waits for its last messages to be under way.
 class StreamCloser {
  public:
-  explicit StreamCloser(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {}
+  explicit StreamCloser(std::shared_ptr<Stream> stream,
+                        absl::Duration patience = absl::ZeroDuration())
+      : stream_(std::move(stream)), patience_(patience) {}
   ~StreamCloser() {
-    if (stream_ != nullptr) stream_->Close();
+    if (stream_ != nullptr) stream_->CloseAndWait(patience_);
   }
   StreamCloser(const StreamCloser&) = delete;
   StreamCloser& operator=(const StreamCloser&) = delete;
 
  private:
   std::shared_ptr<Stream> stream_;
+  absl::Duration patience_;
 };
 
 // One of the things that can be source or destination.
@@ -254,7 +258,8 @@ absl::Status Transferrer::Transfer(
   if (!request.options().progress_stream().empty()) {
     GANTRY_ASSIGN_OR_RETURN(reports, deps_.streams->Get(ctx, request.options().progress_stream()));
   }
-  StreamCloser closer(reports);
+  // A client stops listening when the call returns: the last report must not come after that.
+  StreamCloser closer(reports, kReportTimeout);
   GANTRY_ASSIGN_OR_RETURN(Party from, PartyOf(request.source()));
   GANTRY_ASSIGN_OR_RETURN(Party to, PartyOf(request.destination()));
   Progress progress(reports);

@@ -25,6 +25,10 @@ std::string SourceDir();
 base::RunResult Run(const std::vector<std::string>& argv, absl::string_view input = {},
                     absl::Duration timeout = absl::Seconds(60));
 
+// Directory with ctr, containerd and its shim of Debian sid (2.x), fetched once and cached. Empty,
+// with the reason on stderr, when they cannot be fetched.
+std::string SidContainerd();
+
 // Path of an OCI image tar with busybox ("docker.io/library/busybox:latest"), made once and cached.
 std::string BusyboxImage();
 
@@ -37,19 +41,29 @@ class GantrydTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;
 
-  // The daemon; Start() with further arguments, Stop() by SIGTERM, Kill() by SIGKILL.
+  // The daemon: gantryd, or $GANTRY_TEST_DAEMON, where "sid" means that of SidContainerd() and any
+  // other value is a program that understands gantryd's flags. Start() with further arguments,
+  // Stop() by SIGTERM, Kill() by SIGKILL.
   void StartGantryd(const std::vector<std::string>& arguments = {});
   void StopGantryd();
   void KillGantryd();
   bool running() const { return daemon_.has_value(); }
   pid_t gantryd_pid() const { return daemon_ ? daemon_->pid() : -1; }
 
-  // Runs Debian's ctr, or gantryctl, against it in the test's containerd namespace.
+  // Runs ctr, or gantryctl, against it in the test's containerd namespace. ctr is Debian's own
+  // (1.6), or $GANTRY_TEST_CTR, where "sid" means that of SidContainerd(): without one, tests are
+  // skipped.
   base::RunResult Ctr(std::vector<std::string> arguments, absl::string_view input = {});
   base::RunResult Gantryctl(std::vector<std::string> arguments, absl::string_view input = {});
   // As above, and fails the test when the exit code is not 0; returns stdout.
   std::string CtrOk(std::vector<std::string> arguments, absl::string_view input = {});
   std::string GantryctlOk(std::vector<std::string> arguments, absl::string_view input = {});
+
+  static bool is_gantryd();  // and not another daemon
+  // Major version of that ctr.
+  static int ctr_major();
+  // Its command line up to the command.
+  std::vector<std::string> CtrCommand() const;
 
   void ImportBusybox();
 

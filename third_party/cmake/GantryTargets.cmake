@@ -3,6 +3,7 @@
 # gantry_test(NAME SRCS x_test.cc [DEPS y] [ROOT] [LABELS]) GoogleTest program, one ctest entry a program
 #   ROOT     needs root and real kernel objects; labelled `root`, else `unit`
 #   LABELS   more ctest labels (integration, security, conformance, crash, …)
+# gantry_test_again(NAME OF x_test ENVIRONMENT A=b …)       one more ctest entry of a program
 add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers -fno-strict-aliasing
                     -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
 add_link_options(-fuse-ld=mold)
@@ -53,4 +54,16 @@ function(gantry_test name)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${A_TIMEOUT}
     ENVIRONMENT "GANTRY_BIN_DIR=${CMAKE_BINARY_DIR}/bin;GANTRY_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+endfunction()
+
+function(gantry_test_again name)
+  cmake_parse_arguments(A "" "OF" "ENVIRONMENT" ${ARGN})
+  add_test(NAME ${name} COMMAND ${A_OF} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  foreach(property LABELS TIMEOUT ENVIRONMENT)
+    get_test_property(${A_OF} ${property} value)
+    if(property STREQUAL "ENVIRONMENT")
+      list(APPEND value ${A_ENVIRONMENT})
+    endif()
+    set_tests_properties(${name} PROPERTIES ${property} "${value}")
+  endforeach()
 endfunction()

@@ -47,9 +47,13 @@ struct FdPath {
 // --- child_rootfs.cc, child_devices.cc
 
 void SetupRootfs(const ChildLink& link, const RootfsPlan& plan);
+// Moves the root to where the bundle has it: hooks look for it there and add mounts.
+void ShowRootfs(const ChildLink& link, const RootfsPlan& plan);
 // Read-only paths and masks, once nothing has to be written any more.
 void FinishRootfs(const ChildLink& link, const RootfsPlan& plan);
 void EnterRootfs(const ChildLink& link, const RootfsPlan& plan);
+// Copies what is in the directory `from` (attributes too) into the new mount `to`.
+void CopyUp(const ChildLink& link, int from, int to, const char* destination);
 void SetupDevices(const ChildLink& link, const RootfsPlan& plan, int root);
 // Opens a pty of the devpts in `root`, sends the master away and, with `bind_console`, mounts the
 // slave on /dev/console. Returns the slave.
@@ -59,12 +63,23 @@ int SetupConsole(const ChildLink& link, const ProcessPlan& process, int root, bo
 
 void JoinCgroups(const ChildLink& link, const NamespacePlan& plan);
 void JoinNamespaces(const ChildLink& link, const NamespacePlan& plan);
+// Makes a time namespace with its offsets, for children: nobody may have entered it yet. `offsets`
+// is opened before a change of user namespaces, after which /proc/self belongs to nobody we can be.
+int OpenTimeOffsets(const ChildLink& link);
+void MakeTimeNamespace(const ChildLink& link, const NamespacePlan& plan, int offsets);
+// In a user namespace just made: has the parent write its maps, then becomes its root.
+void MapIds(const ChildLink& link);
 void SetupNamespaces(const ChildLink& link, const NamespacePlan& plan);
 
 // --- child_hooks.cc
 
 void RunHooks(const ChildLink& link, const std::vector<HookPlan>& hooks, const std::string& prefix,
               const std::string& suffix);
+
+// --- child_tuning.cc
+
+// Scheduler, I/O priority and memory policy.
+void ApplyTuning(const ChildLink& link, const ProcessPlan& plan);
 
 // --- child_process.cc
 

@@ -21,6 +21,8 @@ namespace {
     dup2(null, 1);
     dup2(null, 2);
   }
+  // path: the client's bundle, for a program of the client's
+  if (chdir(hook.cwd.c_str()) != 0 && chdir("/") != 0) _exit(126);
   syscall(SYS_close_range, 3u, ~0u, 0u);
   sigset_t none;
   sigemptyset(&none);

@@ -13,6 +13,7 @@
 #include "shim/oci/child.h"
 
 extern "C" int setns(int fd, int nstype) noexcept;
+extern "C" int unshare(int flags) noexcept;
 
 namespace gantry::oci {
 
@@ -92,6 +93,9 @@ void AcceptStarter(ChildLink* link, int listener) {
       terminal = SetupConsole(link, plan.process, plan.rootfs.tree.get(), true);
     }
   }
+  if (plan.rootfs.enabled && (plan.parent_hooks || !plan.create_container.empty())) {
+    ShowRootfs(link, plan.rootfs);
+  }
   if (plan.parent_hooks) {
     link.Send(ReportKind::kNeedHooks);
     link.AwaitContinue();
@@ -121,6 +125,7 @@ void RunInit(int sock, const InitPlan& plan) {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   JoinCgroups(link, plan.namespaces);
   JoinNamespaces(link, plan.namespaces);
+  if (plan.namespaces.maps) MapIds(link);
   RunJoined(link, plan);
 }
 
@@ -132,16 +137,29 @@ void RunStaged(int sock, const InitPlan& plan) {
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   JoinCgroups(link, plan.namespaces);
   JoinNamespaces(link, plan.namespaces);
+  unsigned flags = static_cast<unsigned>(plan.namespaces.clone_flags);
+  bool maps = plan.namespaces.maps;
+  if (plan.namespaces.new_time) {
+    int offsets = OpenTimeOffsets(link);
+    // It belongs to the new user namespace, which therefore has to come first.
+    if (maps) {
+      if (unshare(CLONE_NEWUSER) != 0) link.Fail(Stage::kUnshare, errno, "user namespace");
+      MapIds(link);
+      flags &= ~static_cast<unsigned>(CLONE_NEWUSER);
+      maps = false;
+    }
+    MakeTimeNamespace(link, plan.namespaces, offsets);
+  }
   int pidfd = -1;
   clone_args args = {};
-  args.flags = static_cast<uint64_t>(static_cast<unsigned>(plan.namespaces.clone_flags)) |
-               CLONE_PIDFD | CLONE_PARENT;
+  args.flags = uint64_t{flags} | CLONE_PIDFD | CLONE_PARENT;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   long pid = syscall(SYS_clone3, &args, sizeof args);
   if (pid < 0) link.Fail(Stage::kUnshare, errno, "the joined namespaces");
   if (pid == 0) {
     // Nothing of the container before the parent knows its process.
     link.AwaitContinue();
+    if (maps) MapIds(link);
     RunJoined(link, plan);
   }
   link.Send(ReportKind::kStagedPid, 0, pidfd);

@@ -15,6 +15,10 @@
 
 #include "shim/oci/child.h"
 
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
 namespace gantry::oci {
 namespace {
 
@@ -62,13 +66,44 @@ void WriteSysctls(const ChildLink& link, const NamespacePlan& plan) {
   }
 }
 
+void SetAffinity(const ChildLink& link, const BitMask& cpus) {
+  if (cpus.empty()) return;
+  if (syscall(SYS_sched_setaffinity, 0, cpus.size() * sizeof cpus[0], cpus.data()) != 0) {
+    link.Fail(Stage::kAffinity, errno, "process.execCPUAffinity");
+  }
+}
+
 }  // namespace
 
 void JoinCgroups(const ChildLink& link, const NamespacePlan& plan) {
+  SetAffinity(link, plan.affinity.initial);
   for (const CgroupJoin& join : plan.cgroups) {
     // "0" is the writer; opened by the parent, so its rights count.
     if (write(join.fd.get(), "0", 1) != 1) link.Fail(Stage::kJoinCgroup, errno, join.path.c_str());
   }
+  SetAffinity(link, plan.affinity.final);
+}
+
+int OpenTimeOffsets(const ChildLink& link) {
+  int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) link.Fail(Stage::kTimeOffsets, errno, "timens_offsets");
+  return fd;
+}
+
+void MakeTimeNamespace(const ChildLink& link, const NamespacePlan& plan, int offsets) {
+  if (unshare(CLONE_NEWTIME) != 0) link.Fail(Stage::kUnshare, errno, "time namespace");
+  const std::string& text = plan.time_offsets;
+  if (!text.empty() &&
+      write(offsets, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    link.Fail(Stage::kTimeOffsets, errno, text.c_str());
+  }
+  close(offsets);
+}
+
+void MapIds(const ChildLink& link) {
+  link.Send(ReportKind::kNeedMaps);
+  link.AwaitContinue();
+  BecomeRoot(link);
 }
 
 void JoinNamespaces(const ChildLink& link, const NamespacePlan& plan) {
@@ -81,11 +116,6 @@ void JoinNamespaces(const ChildLink& link, const NamespacePlan& plan) {
 }
 
 void SetupNamespaces(const ChildLink& link, const NamespacePlan& plan) {
-  if (plan.maps) {
-    link.Send(ReportKind::kNeedMaps);
-    link.AwaitContinue();
-    BecomeRoot(link);
-  }
   if (plan.unshare_cgroup && unshare(CLONE_NEWCGROUP) != 0) {
     link.Fail(Stage::kUnshare, errno, "cgroup namespace");
   }

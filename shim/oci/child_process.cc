@@ -5,6 +5,7 @@
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include "shim/oci/child.h"
@@ -144,13 +147,6 @@ void EnterCwd(const ChildLink& link, const ProcessPlan& plan) {
   int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) link.Fail(Stage::kCwd, errno, "/");
   int dir = OpenInRoot(root, cwd, O_PATH | O_DIRECTORY);
-  if (dir < 0 && errno == ENOENT) {
-    dir = OpenOrMake(root, cwd, true);
-    if (dir >= 0) {
-      close(dir);
-      dir = OpenInRoot(root, cwd, O_PATH | O_DIRECTORY);
-    }
-  }
   if (dir < 0) link.Fail(Stage::kCwd, errno == ELOOP ? kErrorCwdOutside : errno, cwd);
   if (fchdir(dir) != 0) link.Fail(Stage::kCwd, errno, cwd);
   char where[PATH_MAX];
@@ -272,7 +268,7 @@ void PlaceDescriptors(ChildLink* link, const ProcessPlan& plan, int terminal) {
   int sock = fcntl(link->sock(), F_DUPFD_CLOEXEC, base);
   if (sock < 0) link->Fail(Stage::kDescriptors, errno, "socket");
   link->set_sock(sock);
-  constexpr int kMost = 3 + 64;
+  constexpr int kMost = 3 + 1024;
   int sources[kMost];
   if (keep > kMost) link->Fail(Stage::kDescriptors, EMFILE, "preserved descriptors");
   for (int i = 0; i < keep; ++i) {
@@ -309,6 +305,60 @@ void ResetSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Sends the notification descriptor away. A thread of its own, because the filter, which is a
+// thread's, may hold back every system call of the one that loaded it. execve ends it.
+class ListenerSender {
+ public:
+  explicit ListenerSender(const ChildLink& link) : link_(link) {
+    int flags = CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD;
+    if (clone(&ListenerSender::Run, stack_ + sizeof stack_, flags, this) < 0) {
+      link.Fail(Stage::kSeccomp, errno, "listener");
+    }
+  }
+  // No system call in here.
+  void Finish(long fd) {
+    fd_.store(static_cast<int>(fd));
+    while (!done_.load()) {
+    }
+  }
+
+ private:
+  static constexpr int kUnknown = -2;
+  static int Run(void* self) {
+    auto* sender = static_cast<ListenerSender*>(self);
+    timespec pause = {0, 20000};
+    while (sender->fd_.load() == kUnknown) nanosleep(&pause, nullptr);
+    if (sender->fd_.load() >= 0) sender->link_.Send(ReportKind::kListener, 0, sender->fd_.load());
+    sender->done_.store(true);
+    return 0;
+  }
+
+  const ChildLink& link_;
+  std::atomic<int> fd_{kUnknown};
+  std::atomic<bool> done_{false};
+  alignas(16) char stack_[16384];
+};
+
+void LoadSeccomp(const ChildLink& link, const ProcessPlan& plan) {
+  if (plan.seccomp.empty()) return;
+  sock_fprog filter = {static_cast<unsigned short>(plan.seccomp.size()),
+                       const_cast<sock_filter*>(plan.seccomp.data())};
+  auto load = [&] {
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan.seccomp_flags, &filter);
+  };
+  long result;
+  if ((plan.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) != 0) {
+    ListenerSender sender(link);
+    result = load();
+    int error = errno;
+    sender.Finish(result);
+    errno = error;
+  } else {
+    result = load();
+  }
+  if (result < 0) link.Fail(Stage::kSeccomp, errno, "filter");
+}
+
 }  // namespace
 
 void OpenStdio(ChildLink* link, const ProcessPlan& plan, int terminal, int listener) {
@@ -322,6 +372,7 @@ void PrepareProcess(const ChildLink& link, const ProcessPlan& plan, char* progra
   if (plan.personality && personality(*plan.personality) < 0) {
     link.Fail(Stage::kPersonality, errno, "personality");
   }
+  ApplyTuning(link, plan);
   EnterCwd(link, plan);
   FillHome(plan);
   umask(plan.umask);
@@ -342,13 +393,7 @@ void ExecuteProgram(const ChildLink& link, const ProcessPlan& plan, const char* 
   if (syscall(SYS_close_range, first, ~0u, CLOSE_RANGE_CLOEXEC) != 0) {
     link.Fail(Stage::kDescriptors, errno, "close_range");
   }
-  if (!plan.seccomp.empty()) {
-    sock_fprog filter = {static_cast<unsigned short>(plan.seccomp.size()),
-                         const_cast<sock_filter*>(plan.seccomp.data())};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, plan.seccomp_flags, &filter) != 0) {
-      link.Fail(Stage::kSeccomp, errno, "filter");
-    }
-  }
+  LoadSeccomp(link, plan);
   DropExtra(link, plan);
   execve(program, plan.argv.data(), plan.env.data());
   link.Fail(Stage::kExec, errno, program);

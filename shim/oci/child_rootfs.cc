@@ -85,7 +85,15 @@ void AttachTree(const ChildLink& link, const MountStep& step, int target) {
   }
 }
 
-void MountNew(const ChildLink& link, const MountStep& step, int target) {
+void FillMount(const ChildLink& link, const MountStep& step, int root, int hidden) {
+  int mounted = OpenInRoot(root, step.destination.c_str(), O_RDONLY | O_DIRECTORY);
+  if (mounted < 0) link.Fail(Stage::kCopyUp, errno, step.destination.c_str());
+  CopyUp(link, hidden, mounted, step.destination.c_str());
+  close(mounted);
+  close(hidden);
+}
+
+void MountNew(const ChildLink& link, const MountStep& step, int root, int target) {
   char data[2 * PATH_MAX];
   const char* options = step.data.empty() ? nullptr : step.data.c_str();
   struct stat st;
@@ -95,7 +103,15 @@ void MountNew(const ChildLink& link, const MountStep& step, int target) {
     options = data;
   }
   const char* source = step.source.empty() ? step.type.c_str() : step.source.c_str();
-  if (mount(source, FdPath(target).text, step.type.c_str(), step.flags, options) == 0) return;
+  int hidden = -1;
+  if (step.copy_up) {
+    hidden = open(FdPath(target).text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (hidden < 0) link.Fail(Stage::kCopyUp, errno, step.destination.c_str());
+  }
+  if (mount(source, FdPath(target).text, step.type.c_str(), step.flags, options) == 0) {
+    if (step.copy_up) FillMount(link, step, root, hidden);
+    return;
+  }
   if (step.fall_back_to_tree && step.tree.valid() && (errno == EPERM || errno == EBUSY)) {
     AttachTree(link, step, target);
     return;
@@ -133,7 +149,7 @@ void RunStep(const ChildLink& link, const MountStep& step, int root) {
   int target = OpenTarget(link, step, root);
   RefuseOverProc(link, step, target);
   if (step.kind == MountStep::Kind::kNew) {
-    MountNew(link, step, target);
+    MountNew(link, step, root, target);
   } else if (step.kind == MountStep::Kind::kTree) {
     AttachTree(link, step, target);
   } else if (mount(nullptr, FdPath(target).text, nullptr, step.flags | MS_REMOUNT,
@@ -152,12 +168,17 @@ void MakeReadonly(const ChildLink& link, int fd, const char* path) {
   }
 }
 
-void FinishReadonly(const ChildLink& link, const RootfsPlan& plan, int root) {
+// What would have been in the way of mounts inside.
+void FinishAttributes(const ChildLink& link, const RootfsPlan& plan, int root) {
   for (const MountStep& step : plan.mounts) {
-    if (!step.readonly_later) continue;
+    mount_attr attr = {};
+    attr.attr_set = step.recursive_set | (step.readonly_later ? MOUNT_ATTR_RDONLY : 0u);
+    attr.attr_clr = step.recursive_cleared;
+    if (attr.attr_set == 0 && attr.attr_clr == 0) continue;
     int fd = OpenInRoot(root, step.destination.c_str(), O_PATH);
-    if (fd < 0) link.Fail(Stage::kReadonly, errno, step.destination.c_str());
-    MakeReadonly(link, fd, step.destination.c_str());
+    if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0) {
+      link.Fail(Stage::kReadonly, errno, step.destination.c_str());
+    }
     close(fd);
   }
 }
@@ -228,11 +249,22 @@ void SetupRootfs(const ChildLink& link, const RootfsPlan& plan) {
   }
   for (const MountStep& step : plan.mounts) RunStep(link, step, root);
   if (plan.setup_dev) SetupDevices(link, plan, root);
+  // A failure shows when it is entered.
+  int cwd = OpenOrMake(root, plan.cwd.c_str(), true);
+  if (cwd >= 0) close(cwd);
+}
+
+void ShowRootfs(const ChildLink& link, const RootfsPlan& plan) {
+  // A mapped root need not reach the bundle; its hooks then do without.
+  if (move_mount(plan.tree.get(), "", AT_FDCWD, plan.path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0 &&
+      errno != EACCES) {
+    link.Fail(Stage::kRootfs, errno, plan.path.c_str());
+  }
 }
 
 void FinishRootfs(const ChildLink& link, const RootfsPlan& plan) {
   int root = plan.tree.get();
-  FinishReadonly(link, plan, root);
+  FinishAttributes(link, plan, root);
   ReadonlyPaths(link, plan, root);
   MaskPaths(link, plan, root);
   if (plan.readonly) MakeReadonly(link, root, "/");

@@ -9,10 +9,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -24,6 +27,7 @@
 #include "shim/oci/namespaces.h"
 #include "shim/oci/process_plan.h"
 #include "shim/oci/rootfs_plan.h"
+#include "shim/oci/send_fd.h"
 #include "shim/oci/spawn.h"
 
 namespace gantry::oci {
@@ -81,6 +85,36 @@ absl::StatusOr<base::UniqueFd> ListenForStart(const std::string& path) {
   return sock;
 }
 
+// Redirects joins of the container's cgroups to cgroups below them.
+absl::Status EnterSubCgroups(const std::vector<std::string>& sub_cgroups,
+                             std::vector<CgroupJoin>* joins) {
+  for (const std::string& text : sub_cgroups) {
+    std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits(':', 1));
+    std::vector<std::string> controllers;
+    if (parts.size() == 2) controllers = absl::StrSplit(parts[0], ',');
+    bool found = false;
+    for (CgroupJoin& join : *joins) {
+      size_t slash = join.path.rfind('/');
+      std::string dir = join.path.substr(0, slash), file = join.path.substr(slash + 1);
+      bool wanted = controllers.empty();
+      // "/sys/fs/cgroup/cpu,cpuacct/…"
+      for (absl::string_view part : absl::StrSplit(dir, absl::ByAnyChar("/,"))) {
+        wanted |= std::find(controllers.begin(), controllers.end(), part) != controllers.end();
+      }
+      if (!wanted) continue;
+      GANTRY_ASSIGN_OR_RETURN(base::UniqueFd top, base::Open(dir, O_PATH | O_DIRECTORY));
+      absl::string_view below = absl::StripPrefix(parts.back(), "/");
+      auto fd = base::OpenUnder(top.get(), absl::StrCat(below, below.empty() ? "" : "/", file),
+                                O_WRONLY, 0, base::Resolve::kBeneath);
+      if (!fd.ok()) return base::Annotate(fd.status(), absl::StrCat("exec in cgroup ", text));
+      join.fd = *std::move(fd);
+      found = true;
+    }
+    if (!found) return absl::InvalidArgumentError(absl::StrCat("no such controller: ", text));
+  }
+  return absl::OkStatus();
+}
+
 // Mounts do not change under a running engine; reading them costs more than using them.
 absl::StatusOr<CgroupSystem> KnownCgroups() {
   static auto* known = new absl::StatusOr<CgroupSystem>(DetectCgroups());
@@ -106,6 +140,8 @@ struct Container::Impl {
     return base::ReplaceFile(path, absl::StrCat(number), 0644);
   }
   std::string State(absl::string_view status, pid_t number) const;
+  // Gives a process' seccomp notifications to the agent that the spec names.
+  absl::Status SendListener(int fd, pid_t process) const;
 };
 
 Container::Container(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -122,6 +158,18 @@ std::string Container::Impl::State(absl::string_view status, pid_t number) const
   if (number > 0) state["pid"] = number;
   if (!spec.annotations.empty()) state["annotations"] = spec.annotations;
   return base::DumpJson(state);
+}
+
+absl::Status Container::Impl::SendListener(int fd, pid_t process) const {
+  base::Json message;
+  message["ociVersion"] = spec.oci_version;
+  message["fds"] = {"seccompFd"};
+  message["pid"] = process;
+  message["metadata"] = spec.linux_.seccomp_metadata;
+  GANTRY_ASSIGN_OR_RETURN(message["state"],
+                          base::ParseJson(State(process == pid ? "created" : "running", pid)));
+  return base::Annotate(SendFd(spec.linux_.seccomp_listener, base::DumpJson(message), fd),
+                        "linux.seccomp.listenerPath");
 }
 
 pid_t Container::init_pid() const { return impl_->pid; }
@@ -145,8 +193,8 @@ absl::StatusOr<InitPlan> Container::Impl::Plan() {
                           PlanProcess(*spec.process, spec.linux_, options.io, options.preserve_fds,
                                       options.seccomp_cache_dir));
   plan.parent_hooks = !spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty();
-  plan.create_container = PlanHooks(spec.hooks.create_container);
-  plan.start_container = PlanHooks(spec.hooks.start_container);
+  plan.create_container = PlanHooks(spec.hooks.create_container, options.bundle);
+  plan.start_container = PlanHooks(spec.hooks.start_container, "/");
   if (!plan.create_container.empty() || !plan.start_container.empty()) {
     // {"annotations":…,"status":"…","pid":N}: the pid is what the child itself sees.
     auto prefix = [this](absl::string_view status) {
@@ -168,14 +216,16 @@ absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* proces
                                            if (staged) RunStaged(sock, plan);
                                            RunInit(sock, plan);
                                          }));
-  if (staged) GANTRY_RETURN_IF_ERROR(child.AdoptSibling());
-  GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), *spec.process));
   Spawned::Handlers handlers;
-  handlers.maps = [&] { return WriteIdMaps(child.pid(), spec.linux_); };
+  handlers.maps = [&] {
+    return WriteIdMaps(child.pid(), spec.linux_.uid_mappings, spec.linux_.gid_mappings);
+  };
+  if (staged) GANTRY_RETURN_IF_ERROR(child.AdoptSibling(handlers.maps));
+  GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), *spec.process));
   handlers.hooks = [&] {
     std::string state = State("creating", child.pid());
-    GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", state));
-    return RunHostHooks(spec.hooks.create_runtime, "createRuntime", state);
+    GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", options.bundle, state));
+    return RunHostHooks(spec.hooks.create_runtime, "createRuntime", options.bundle, state);
   };
   GANTRY_RETURN_IF_ERROR(child.AwaitReady(handlers));
   // Last, because a low limit of files or file sizes would hit the set-up itself.
@@ -245,16 +295,20 @@ absl::Status Container::Start() {
     return absl::FailedPreconditionError("the container was already started");
   }
   impl_->stand = Stand::kRunning;
-  absl::Status status = impl_->init->Execute();
+  absl::Status status = impl_->init->Execute(
+      [this](base::UniqueFd fd) { return impl_->SendListener(fd.get(), impl_->pid); });
   impl_->init->Detach();
   impl_->init.reset();
   GANTRY_RETURN_IF_ERROR(status);
   const auto& hooks = impl_->spec.hooks.poststart;
   if (hooks.empty()) return absl::OkStatus();
-  // The program runs already; the specification has such failures logged.
-  status = RunHostHooks(hooks, "poststart", StateJson("running"));
-  if (!status.ok()) base::LogWarn("poststart hook failed", {{"error", status.message()}});
-  return absl::OkStatus();
+  status = RunHostHooks(hooks, "poststart", impl_->options.bundle, StateJson("running"));
+  if (!status.ok()) {
+    // The program runs already: a start that failed must not leave it running.
+    SendSignal(impl_->pidfd.get(), SIGKILL).IgnoreError();
+    impl_->cgroup->KillAll().IgnoreError();
+  }
+  return status;
 }
 
 absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
@@ -263,12 +317,16 @@ absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
     return absl::FailedPreconditionError("cannot exec in a stopped container");
   }
   GANTRY_ASSIGN_OR_RETURN(bool paused, impl_->cgroup->Frozen());
-  if (paused) return absl::FailedPreconditionError("cannot exec in a paused container");
+  if (paused && !options.ignore_paused) {
+    return absl::FailedPreconditionError("cannot exec in a paused container");
+  }
   NamespacePlan namespaces;
   GANTRY_ASSIGN_OR_RETURN(namespaces.cgroups, impl_->cgroup->OpenJoins(impl_->pid));
+  GANTRY_RETURN_IF_ERROR(EnterSubCgroups(options.sub_cgroups, &namespaces.cgroups));
   if (!impl_->options.no_new_keyring) {
     namespaces.keyring = absl::StrCat("_ses.", impl_->options.id);
   }
+  namespaces.affinity = process.exec_cpu_affinity;
   GANTRY_ASSIGN_OR_RETURN(ProcessPlan plan,
                           PlanProcess(process, impl_->spec.linux_, options.io, options.preserve_fds,
                                       impl_->options.seccomp_cache_dir));
@@ -284,7 +342,8 @@ absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
     GANTRY_RETURN_IF_ERROR(ApplyRlimits(child.pid(), process.rlimits));
   }
   GANTRY_RETURN_IF_ERROR(impl_->WritePidFile(options.pid_file, child.pid()));
-  GANTRY_RETURN_IF_ERROR(child.Execute());
+  GANTRY_RETURN_IF_ERROR(
+      child.Execute([&](base::UniqueFd fd) { return impl_->SendListener(fd.get(), child.pid()); }));
   child.Detach();
   return CreatedProcess{child.pid(), child.TakePidfd(), child.TakeConsole()};
 }
@@ -330,7 +389,8 @@ absl::Status Container::Delete() {
   if (hooks.empty()) return absl::OkStatus();
   // All of them run, and what goes wrong is only worth a warning (runtime-spec, lifecycle).
   for (const Hook& hook : hooks) {
-    absl::Status status = RunHostHooks({hook}, "poststop", StateJson("stopped"));
+    absl::Status status =
+        RunHostHooks({hook}, "poststop", impl_->options.bundle, StateJson("stopped"));
     if (!status.ok()) base::LogWarn("poststop hook failed", {{"error", status.message()}});
   }
   return absl::OkStatus();

@@ -84,6 +84,10 @@ struct ExecOptions {
   ProcessIo io;
   std::vector<int> preserve_fds;
   std::string pid_file;
+  bool ignore_paused = false;  // start it frozen, instead of FailedPrecondition
+  // Existing cgroups below the container's to run in, "[CONTROLLER[,…]:]PATH"; the controllers are
+  // those of version 1, without them the path counts for all.
+  std::vector<std::string> sub_cgroups;
 };
 
 // Reports out-of-memory kills inside the container's cgroup. fd() becomes readable; Drain() then
@@ -112,9 +116,10 @@ class Container {
                                                          const Spec& spec, pid_t pid);
 
   // Lets the first process run its startContainer hooks and execute the program, and returns when
-  // it did (then runs poststart hooks) or with the reason why it could not; in that case the
-  // process ends, with status 127 when the program or its interpreter does not exist, else 126, and
-  // the caller reaps it as usual. FailedPrecondition when it was started before.
+  // it did (then runs poststart hooks, one of which that fails ends the container) or with the
+  // reason why it could not; in that case the process ends, with status 127 when the program or its
+  // interpreter does not exist, else 126, and the caller reaps it as usual. FailedPrecondition when
+  // it was started before.
   absl::Status Start();
 
   // Runs one more process in the container; returns after its program was executed, or with the

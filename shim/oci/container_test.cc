@@ -489,49 +489,6 @@ TEST(ContainerTest, UpdatesLimits) {
   }
 }
 
-TEST(ContainerTest, RunsHooksOfAllKinds) {
-  TestBundle bundle;
-  std::string log = bundle.dir() + "/hooks";
-  auto host = [&](const std::string& kind) {
-    return base::Json::array(
-        {{{"path", "/bin/sh"}, {"args", {"sh", "-c", "echo " + kind + " $(cat) >> " + log}}}});
-  };
-  auto inside = [&](const std::string& kind) {
-    return base::Json::array(
-        {{{"path", "/bin/sh"}, {"args", {"sh", "-c", "echo " + kind + " >> /tmp/hooks"}}}});
-  };
-  bundle.spec["hooks"] = {{"prestart", host("prestart")},
-                          {"createRuntime", host("createRuntime")},
-                          {"createContainer", host("createContainer")},
-                          {"startContainer", inside("startContainer")},
-                          {"poststart", host("poststart")},
-                          {"poststop", host("poststop")}};
-  RunOutcome outcome = bundle.RunScript("cat /tmp/hooks");
-  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
-  EXPECT_EQ(outcome.out, "startContainer\n");
-  std::string text = base::ReadFile(log).value_or("");
-  EXPECT_THAT(text, MatchesRegex("prestart .*createRuntime .*createContainer .*poststart "
-                                 ".*poststop .*"))
-      << text;
-  EXPECT_THAT(text, AllOf(HasSubstr("\"status\":\"creating\""), HasSubstr("\"pid\":"),
-                          HasSubstr("\"status\":\"stopped\""), HasSubstr(bundle.id())));
-}
-
-TEST(ContainerTest, AFailingHookStopsCreation) {
-  for (const char* kind : {"createRuntime", "createContainer"}) {
-    TestBundle bundle;
-    bundle.spec["hooks"][kind] = {{{"path", "/bin/sh"}, {"args", {"sh", "-c", "exit 9"}}}};
-    RunOutcome outcome = bundle.RunScript("true");
-    EXPECT_FALSE(outcome.status.ok());
-    EXPECT_THAT(outcome.status.message(), AllOf(HasSubstr("/bin/sh"), HasSubstr("status 9")));
-  }
-  TestBundle bundle;
-  bundle.spec["hooks"]["createContainer"] = {
-      {{"path", "/bin/sleep"}, {"args", {"sleep", "100"}}, {"timeout", 1}}};
-  RunOutcome outcome = bundle.RunScript("true");
-  EXPECT_THAT(outcome.status.message(), HasSubstr("timeout"));
-}
-
 TEST(ContainerTest, PassesDescriptorsAndNothingElse) {
   int stray = open("/", O_RDONLY | O_DIRECTORY);  // without close-on-exec, on purpose
   ASSERT_GE(stray, 0);

@@ -20,9 +20,9 @@ namespace gantry::oci {
 namespace {
 
 constexpr const char* kApplets[] = {
-    "sh",       "cat",    "ls",    "id",   "true", "false", "sleep",  "mount", "stat", "echo",
-    "touch",    "mkdir",  "chmod", "env",  "pwd",  "head",  "grep",   "dd",    "wc",   "hostname",
-    "readlink", "umount", "mknod", "kill", "tty",  "stty",  "ulimit", "tail",  "test"};
+    "sh",       "cat",    "ls",    "id",  "true", "false", "sleep", "mount",  "stat", "echo",
+    "touch",    "mkdir",  "chmod", "env", "pwd",  "head",  "grep",  "dd",     "wc",   "hostname",
+    "readlink", "umount", "mknod", "rm",  "kill", "tty",   "stty",  "ulimit", "tail", "test"};
 
 base::Json DefaultSpec() {
   base::Json caps = {"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
@@ -98,6 +98,13 @@ TestBundle::~TestBundle() {
   for (const std::string& name : controllers.ok() ? *controllers : std::vector<std::string>()) {
     rmdir(absl::StrCat("/sys/fs/cgroup/", name, "/", options.ns).c_str());
   }
+}
+
+void TestBundle::UseUserNamespace() {
+  base::Json map = {{"containerID", 0}, {"hostID", 100000}, {"size", 65536}};
+  spec["linux"]["namespaces"].push_back({{"type", "user"}});
+  spec["linux"]["uidMappings"] = {map};
+  spec["linux"]["gidMappings"] = {map};
 }
 
 void TestBundle::Script(const std::string& script) {

@@ -37,6 +37,9 @@ class TestBundle {
   base::Json spec;
   CreateOptions options;
 
+  // Adds a user namespace that maps 65536 ids from 100000 on.
+  void UseUserNamespace();
+
   // Shorthand for process.args = {"sh", "-c", script}.
   void Script(const std::string& script);
   // Create, with stdio on a pipe.

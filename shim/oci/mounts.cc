@@ -1,6 +1,7 @@
 #include "shim/oci/mounts.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -9,8 +10,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
+#include "base/ids.h"
 #include "base/status.h"
 #include "shim/oci/cgroup.h"
+#include "shim/oci/user_namespace.h"
 
 namespace gantry::oci {
 namespace {
@@ -148,8 +153,68 @@ base::UniqueFd OpenTree(const std::string& path, bool recursive) {
   return base::UniqueFd(open_tree(AT_FDCWD, path.c_str(), flags));  // path: the client's
 }
 
+// "uids=0-1000-10#20-2000-1;gids=…", as crun's option: inside, outside, count.
+absl::Status ParseIdmapText(absl::string_view text, std::vector<IdMapping>* uids,
+                            std::vector<IdMapping>* gids) {
+  for (absl::string_view list : absl::StrSplit(text, ';', absl::SkipEmpty())) {
+    std::vector<IdMapping>* out = absl::ConsumePrefix(&list, "uids=")   ? uids
+                                  : absl::ConsumePrefix(&list, "gids=") ? gids
+                                                                        : nullptr;
+    if (out == nullptr) return absl::InvalidArgumentError("idmap=: needs uids= or gids=");
+    for (absl::string_view line : absl::StrSplit(list, '#')) {
+      std::vector<absl::string_view> numbers = absl::StrSplit(line, '-');
+      if (numbers.size() != 3) return absl::InvalidArgumentError("idmap=: needs IN-OUT-COUNT");
+      uint32_t values[3];
+      for (size_t i = 0; i < 3; ++i) {
+        GANTRY_ASSIGN_OR_RETURN(uint64_t value, base::ParseDecimal(numbers[i], UINT32_MAX));
+        values[i] = static_cast<uint32_t>(value);
+      }
+      out->push_back({values[0], values[1], values[2]});
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The mappings of the mount itself or else those of the container's user namespace.
+absl::StatusOr<base::UniqueFd> IdmapNamespace(const MountSpec& mount, const MountFlags& flags,
+                                              const Spec& spec) {
+  std::vector<IdMapping> uids = mount.uid_mappings, gids = mount.gid_mappings;
+  GANTRY_RETURN_IF_ERROR(ParseIdmapText(flags.idmap_text, &uids, &gids));
+  if (!uids.empty() && !gids.empty()) return MakeUserNamespace(uids, gids);
+  if (!uids.empty() || !gids.empty()) {
+    return absl::InvalidArgumentError("uidMappings and gidMappings must be given together");
+  }
+  const Namespace* user = spec.FindNamespace(CLONE_NEWUSER);
+  if (user == nullptr) {
+    return absl::InvalidArgumentError(
+        "option idmap needs mappings, of the mount or of a user namespace");
+  }
+  if (!user->path.empty()) return base::Open(user->path, O_RDONLY);
+  return MakeUserNamespace(spec.linux_.uid_mappings, spec.linux_.gid_mappings);
+}
+
+bool WantsIdmap(const MountSpec& mount, const MountFlags& flags) {
+  return flags.idmap || !mount.uid_mappings.empty() || !mount.gid_mappings.empty();
+}
+
+absl::Status MapTree(int tree, const MountSpec& mount, const MountFlags& flags, const Spec& spec) {
+  if (!WantsIdmap(mount, flags)) return absl::OkStatus();
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd user, IdmapNamespace(mount, flags, spec));
+  mount_attr attr = {};
+  attr.attr_set = MOUNT_ATTR_IDMAP;
+  attr.userns_fd = static_cast<uint64_t>(user.get());
+  unsigned recursive = flags.recursive_idmap ? AT_RECURSIVE : 0;
+  if (mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr, sizeof attr) == 0) {
+    return absl::OkStatus();
+  }
+  int error = errno;
+  std::string what = "map ids of the mount";
+  if (error == EINVAL) what += " (does its file system support id-mapped mounts?)";
+  return base::ErrnoStatus(error, what);
+}
+
 absl::StatusOr<MountStep> PlanBind(const MountSpec& mount, const MountFlags& flags,
-                                   const std::string& bundle, bool keep_shared) {
+                                   const Spec& spec, const std::string& bundle, bool keep_shared) {
   MountStep step;
   step.kind = MountStep::Kind::kTree;
   step.destination = mount.destination;
@@ -167,6 +232,9 @@ absl::StatusOr<MountStep> PlanBind(const MountSpec& mount, const MountFlags& fla
   step.tree = std::move(tree);
   GANTRY_RETURN_IF_ERROR(DetachPropagation(step.tree.get(), keep_shared, source));
   GANTRY_RETURN_IF_ERROR(SetTreeFlags(step.tree.get(), flags, source));
+  GANTRY_RETURN_IF_ERROR(
+      base::Annotate(MapTree(step.tree.get(), mount, flags, spec),
+                     absl::StrCat("mount \"", mount.source, "\" on \"", mount.destination, "\"")));
   return step;
 }
 
@@ -178,6 +246,9 @@ MountStep PlanFileSystem(const MountSpec& mount, MountFlags flags) {
   step.data = flags.data;
   step.propagation = flags.propagation;
   step.flags = flags.set;
+  step.copy_up = flags.copy_up;
+  step.recursive_set = flags.recursive_set;
+  step.recursive_cleared = flags.recursive_cleared;
   if (mount.type == "tmpfs") {
     step.readonly_later = (flags.set & MS_RDONLY) != 0;
     step.flags &= ~static_cast<unsigned long>(MS_RDONLY);
@@ -186,17 +257,40 @@ MountStep PlanFileSystem(const MountSpec& mount, MountFlags flags) {
   return step;
 }
 
+// Who does not own the network namespace may not mount a sysfs (kernfs ties them together): there
+// the host's is shown.
+absl::Status AllowHostSysfs(const Spec& spec, MountFlags flags, MountStep* step) {
+  const Namespace* network = spec.FindNamespace(CLONE_NEWNET);
+  bool owned = network != nullptr && network->path.empty();
+  if (step->type != "sysfs" || owned || spec.FindNamespace(CLONE_NEWUSER) == nullptr) {
+    return absl::OkStatus();
+  }
+  if (flags.set & MS_RDONLY) flags.recursive_set |= MOUNT_ATTR_RDONLY;
+  GANTRY_ASSIGN_OR_RETURN(step->tree, CloneTree("/sys", true));
+  GANTRY_RETURN_IF_ERROR(DetachPropagation(step->tree.get(), false, "/sys"));
+  step->fall_back_to_tree = true;
+  return SetTreeFlags(step->tree.get(), flags, "/sys");
+}
+
+absl::Status CheckFlags(const MountSpec& mount, const MountFlags& flags, bool bind) {
+  auto refuse = [&](absl::string_view why) {
+    return absl::InvalidArgumentError(absl::StrCat("mount on \"", mount.destination, "\": ", why));
+  };
+  if (flags.copy_up && (mount.type != "tmpfs" || bind)) {
+    return refuse("option tmpcopyup is for tmpfs");
+  }
+  if (flags.copy_up && mount.destination == "/") {
+    return refuse("option tmpcopyup cannot be used on the root");
+  }
+  if (WantsIdmap(mount, flags) && !bind) return refuse("id mappings are for bind mounts");
+  return absl::OkStatus();
+}
+
 absl::Status PlanMount(const MountSpec& mount, const Spec& spec, const std::string& bundle,
                        const Cgroup& cgroup, bool keep_shared, std::vector<MountStep>* steps) {
   MountFlags flags = ParseMountFlags(mount.options);
-  if (flags.copy_up) {
-    return absl::UnimplementedError(
-        absl::StrCat("mount on \"", mount.destination, "\": option tmpcopyup is not supported"));
-  }
-  if (flags.idmap || !mount.uid_mappings.empty() || !mount.gid_mappings.empty()) {
-    return absl::UnimplementedError(
-        absl::StrCat("mount on \"", mount.destination, "\": id-mapped mounts are not supported"));
-  }
+  bool bind = (flags.set & MS_BIND) != 0 || mount.type == "bind" || mount.type == "rbind";
+  GANTRY_RETURN_IF_ERROR(CheckFlags(mount, flags, bind));
   if (flags.set & MS_REMOUNT) {
     MountStep step = PlanFileSystem(mount, flags);
     step.kind = MountStep::Kind::kRemount;
@@ -205,9 +299,9 @@ absl::Status PlanMount(const MountSpec& mount, const Spec& spec, const std::stri
     steps->push_back(std::move(step));
     return absl::OkStatus();
   }
-  if ((flags.set & MS_BIND) != 0 || mount.type == "bind" || mount.type == "rbind") {
+  if (bind) {
     if (mount.type == "rbind") flags.set |= MS_REC;
-    GANTRY_ASSIGN_OR_RETURN(MountStep step, PlanBind(mount, flags, bundle, keep_shared));
+    GANTRY_ASSIGN_OR_RETURN(MountStep step, PlanBind(mount, flags, spec, bundle, keep_shared));
     steps->push_back(std::move(step));
     return absl::OkStatus();
   }
@@ -218,7 +312,9 @@ absl::Status PlanMount(const MountSpec& mount, const Spec& spec, const std::stri
     return absl::InvalidArgumentError(
         absl::StrCat("mount on \"", mount.destination, "\": type is missing"));
   }
-  steps->push_back(PlanFileSystem(mount, std::move(flags)));
+  MountStep step = PlanFileSystem(mount, flags);
+  GANTRY_RETURN_IF_ERROR(AllowHostSysfs(spec, std::move(flags), &step));
+  steps->push_back(std::move(step));
   return absl::OkStatus();
 }
 
@@ -233,8 +329,12 @@ MountFlags ParseMountFlags(const std::vector<std::string>& options) {
       flags.propagation.push_back(*propagation);
     } else if (option == "tmpcopyup") {
       flags.copy_up = true;
-    } else if (option == "idmap" || option == "ridmap") {
+    } else if (option == "idmap" || option == "ridmap" || absl::StartsWith(option, "idmap=") ||
+               absl::StartsWith(option, "ridmap=")) {
       flags.idmap = true;
+      flags.recursive_idmap = option[0] == 'r';
+      size_t equals = option.find('=');
+      if (equals != std::string::npos) flags.idmap_text = option.substr(equals + 1);
     } else if (!option.empty()) {
       absl::StrAppend(&flags.data, flags.data.empty() ? "" : ",", option);
     }
@@ -247,6 +347,7 @@ std::vector<std::string> KnownMountOptions() {
   for (const FlagName& known : kFlags) names.emplace_back(known.name);
   for (const RecursiveName& known : kRecursive) names.emplace_back(known.name);
   for (const auto& [name, flag] : kPropagation) names.emplace_back(name);
+  for (const char* name : {"idmap", "ridmap", "tmpcopyup"}) names.emplace_back(name);
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -27,8 +27,10 @@ struct MountFlags {
   uint64_t recursive_set = 0;
   uint64_t recursive_cleared = 0;
   bool copy_up = false;  // "tmpcopyup"
-  bool idmap = false;    // "idmap" or "ridmap"
-  std::string data;      // what is left, for the file system, comma-separated
+  bool idmap = false;    // "idmap", "ridmap", "idmap=uids=0-1000-1;gids=0-1000-1"
+  bool recursive_idmap = false;
+  std::string idmap_text;  // what follows "idmap="
+  std::string data;        // what is left, for the file system, comma-separated
 };
 
 MountFlags ParseMountFlags(const std::vector<std::string>& options);

@@ -72,6 +72,17 @@ absl::Status PlanHostname(const Spec& spec, NamespacePlan* plan) {
   return absl::OkStatus();
 }
 
+absl::Status PlanTimeOffsets(const Spec& spec, NamespacePlan* plan) {
+  if (!spec.linux_.time_offsets.empty() && !plan->new_time) {
+    return absl::InvalidArgumentError("linux.timeOffsets: needs a new namespace of type \"time\"");
+  }
+  for (const TimeOffset& offset : spec.linux_.time_offsets) {
+    absl::StrAppend(&plan->time_offsets, offset.clock, " ", offset.seconds, " ", offset.nanoseconds,
+                    "\n");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
@@ -82,6 +93,8 @@ absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
     if (ns.path.empty()) {
       if (ns.flag == CLONE_NEWCGROUP) {
         plan.unshare_cgroup = true;
+      } else if (ns.flag == CLONE_NEWTIME) {
+        plan.new_time = true;
       } else {
         plan.clone_flags |= ns.flag;
       }
@@ -94,9 +107,7 @@ absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
       plan.joins.push_back(std::move(join));
     }
   }
-  if (plan.clone_flags & CLONE_NEWTIME) {
-    return absl::UnimplementedError("linux.namespaces: new time namespaces are not supported");
-  }
+  GANTRY_RETURN_IF_ERROR(PlanTimeOffsets(spec, &plan));
   // Joining the user namespace first gives the rights to join what belongs to it; the mount
   // namespace last, because the paths of the others were those outside.
   auto rank = [](const JoinPlan& join) {
@@ -106,7 +117,8 @@ absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
                    [&](const JoinPlan& a, const JoinPlan& b) { return rank(a) < rank(b); });
   plan.maps = (plan.clone_flags & CLONE_NEWUSER) != 0;
   plan.becomes_root = user != nullptr;
-  plan.staged = user != nullptr && (!plan.joins.empty() || plan.join_pid.valid());
+  plan.staged =
+      plan.new_time || (user != nullptr && (!plan.joins.empty() || plan.join_pid.valid()));
   plan.new_network = (plan.clone_flags & CLONE_NEWNET) != 0;
   GANTRY_RETURN_IF_ERROR(PlanHostname(spec, &plan));
   for (const auto& [key, value] : spec.linux_.sysctl) {
@@ -153,6 +165,9 @@ absl::StatusOr<std::string> SysctlPath(const Spec& spec, const std::string& key,
   } else {
     return refuse("is not in a separate kernel namespace");
   }
+  if (path == "kernel/domainname" && !spec.domainname.empty() && value != spec.domainname) {
+    return refuse("conflicts with the spec's own domainname field");
+  }
   if (path == "kernel/hostname") return refuse("conflicts with the spec's own hostname field");
   if (spec.FindNamespace(need) == nullptr) {
     return refuse("not allowed in the host's namespace of that kind");
@@ -160,12 +175,12 @@ absl::StatusOr<std::string> SysctlPath(const Spec& spec, const std::string& key,
   return absl::StrCat("/proc/sys/", path);
 }
 
-absl::Status WriteIdMaps(pid_t pid, const LinuxSpec& spec) {
+absl::Status WriteIdMaps(pid_t pid, const std::vector<IdMapping>& uids,
+                         const std::vector<IdMapping>& gids) {
   std::string dir = absl::StrCat("/proc/", pid);
-  GANTRY_RETURN_IF_ERROR(
-      base::Annotate(base::WriteFile(dir + "/gid_map", FormatMap(spec.gid_mappings)),
-                     "map group ids of the new user namespace"));
-  return base::Annotate(base::WriteFile(dir + "/uid_map", FormatMap(spec.uid_mappings)),
+  GANTRY_RETURN_IF_ERROR(base::Annotate(base::WriteFile(dir + "/gid_map", FormatMap(gids)),
+                                        "map group ids of the new user namespace"));
+  return base::Annotate(base::WriteFile(dir + "/uid_map", FormatMap(uids)),
                         "map user ids of the new user namespace");
 }
 

@@ -22,7 +22,8 @@ absl::StatusOr<std::string> SysctlPath(const Spec& spec, const std::string& key,
                                        const std::string& value);
 
 // Writes /proc/PID/uid_map and gid_map.
-absl::Status WriteIdMaps(pid_t pid, const LinuxSpec& spec);
+absl::Status WriteIdMaps(pid_t pid, const std::vector<IdMapping>& uids,
+                         const std::vector<IdMapping>& gids);
 
 }  // namespace gantry::oci
 

@@ -47,6 +47,7 @@ struct HookPlan {
   std::string path;
   CStrings argv;
   CStrings env;
+  std::string cwd;
   int timeout_seconds = 0;
 };
 
@@ -69,6 +70,9 @@ struct ProcessPlan {
   std::string apparmor_exec;  // written to /proc/self/attr/apparmor/exec; empty: none
   std::string selinux_exec;
   std::optional<uint32_t> personality;
+  std::optional<Scheduler> scheduler;
+  std::optional<IoPriority> io_priority;
+  std::optional<MemoryPolicy> memory_policy;
   // Set by the child before it becomes another user, because the parent may then no longer do it
   // without CAP_SYS_RESOURCE (prlimit(2)); empty when the parent does it.
   std::vector<Rlimit> rlimits;
@@ -97,6 +101,8 @@ struct NamespacePlan {
   std::vector<JoinPlan> joins;  // without the pid namespace, which the parent joins; user first
   base::UniqueFd join_pid;      // joined by whoever clones
   bool maps = false;            // a new user namespace: ask for maps
+  bool new_time = false;        // a new time namespace, made by RunStaged
+  std::string time_offsets;     // for /proc/self/timens_offsets
   bool becomes_root = false;    // any user namespace: take uid and gid 0 in it before all else
   bool staged = false;          // RunStaged
   bool new_network = false;     // bring lo up
@@ -105,6 +111,7 @@ struct NamespacePlan {
   std::vector<std::pair<std::string, std::string>> sysctls;  // {"/proc/sys/…", value}
   std::string keyring;                                       // empty: keep the session's
   std::vector<CgroupJoin> cgroups;
+  CpuAffinity affinity;  // before and after the cgroups are joined
 };
 
 struct MountStep {
@@ -118,7 +125,10 @@ struct MountStep {
   base::UniqueFd tree;      // kTree: a detached mount with all its attributes set
   bool directory = true;    // what to make when the destination is missing
   std::vector<unsigned long> propagation;
-  bool readonly_later = false;     // after everything was made inside
+  bool readonly_later = false;  // after everything was made inside
+  bool copy_up = false;         // kNew: fill with what lies at the destination
+  uint64_t recursive_set = 0;   // MOUNT_ATTR_* for the whole new mount
+  uint64_t recursive_cleared = 0;
   bool inherit_mode = false;       // tmpfs without a mode: that of the directory it hides
   bool fall_back_to_tree = false;  // kNew: use `tree` when the kernel refuses (EPERM, EBUSY)
 };
@@ -135,6 +145,7 @@ struct RootfsPlan {
   bool shared_root = false;  // keep mounts shared with the host (rootfsPropagation)
   unsigned long final_propagation = 0;
   bool readonly = false;
+  std::string cwd;  // made while the root is still writable
   bool no_pivot = false;
   std::vector<MountStep> mounts;
   bool setup_dev = false;

@@ -76,8 +76,8 @@ absl::StatusOr<ProcessPlan> PlanProcess(const ProcessSpec& process, const LinuxS
                                         const std::string& seccomp_cache_dir) {
   ProcessPlan plan;
   if (process.args.empty()) return absl::InvalidArgumentError("process.args must not be empty");
-  if (preserve_fds.size() > 64) {
-    return absl::InvalidArgumentError("at most 64 descriptors can be preserved");
+  if (preserve_fds.size() > 1024) {
+    return absl::InvalidArgumentError("at most 1024 descriptors can be preserved");
   }
   plan.argv = CStrings(process.args);
   PlanEnvironment(process, &plan);
@@ -97,6 +97,9 @@ absl::StatusOr<ProcessPlan> PlanProcess(const ProcessSpec& process, const LinuxS
   }
   GANTRY_RETURN_IF_ERROR(PlanLabels(process, &plan));
   plan.personality = linux_spec.personality;
+  plan.scheduler = process.scheduler;
+  plan.io_priority = process.io_priority;
+  plan.memory_policy = linux_spec.memory_policy;
   plan.terminal = process.terminal;
   plan.rows = static_cast<uint16_t>(process.console_height);
   plan.columns = static_cast<uint16_t>(process.console_width);

@@ -14,6 +14,7 @@ enum class Stage : uint32_t {
   kJoinNamespace,
   kUserNamespace,
   kUnshare,
+  kTimeOffsets,
   kSession,
   kKeyring,
   kNetwork,
@@ -22,6 +23,7 @@ enum class Stage : uint32_t {
   kPropagation,
   kRootfs,
   kMount,
+  kCopyUp,
   kDevice,
   kConsole,
   kMask,
@@ -30,6 +32,10 @@ enum class Stage : uint32_t {
   kPivot,
   kStdio,
   kPersonality,
+  kScheduler,
+  kIoPriority,
+  kMemoryPolicy,
+  kAffinity,
   kLabel,
   kUser,
   kGroups,
@@ -46,6 +52,7 @@ enum class ReportKind : uint32_t {
   kNeedHooks,  // mounts are made: run prestart and createRuntime hooks, then answer
   kConsole,    // carries the pty's master
   kStagedPid,  // carries the pidfd of the process cloned in our stead; value: its pid
+  kListener,   // carries the descriptor of seccomp notifications
   kReady,      // waits for the answer that lets it execute the program
   kError,      // dead but for the answer, which lets it exit; see stage, error and object
 };

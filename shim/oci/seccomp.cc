@@ -36,7 +36,8 @@ constexpr std::pair<absl::string_view, uint32_t> kActions[] = {
     {"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(EPERM)},
     {"SCMP_ACT_TRACE", SCMP_ACT_TRACE(EPERM)},
     {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},
-    {"SCMP_ACT_LOG", SCMP_ACT_LOG}};
+    {"SCMP_ACT_LOG", SCMP_ACT_LOG},
+    {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY}};
 
 constexpr std::pair<absl::string_view, scmp_compare> kOperators[] = {
     {"SCMP_CMP_NE", SCMP_CMP_NE},
@@ -73,6 +74,14 @@ constexpr Architecture kArchitectures[] = {
     {"SCMP_ARCH_PARISC64", SCMP_ARCH_PARISC64, AUDIT_ARCH_PARISC64},
     {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64, AUDIT_ARCH_RISCV64}};
 
+constexpr unsigned int kWaitKillable = 1u << 5;  // SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, 5.19
+constexpr std::pair<absl::string_view, unsigned int> kFilterFlags[] = {
+    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+    {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+    // One thread loads it: there is nobody to synchronize.
+    {"SECCOMP_FILTER_FLAG_TSYNC", 0},
+    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", kWaitKillable}};
+
 constexpr uint32_t kX32Bit = 0x40000000;
 
 struct Profile {
@@ -84,10 +93,6 @@ struct Profile {
 std::optional<uint32_t> ReadAction(const JsonReader& owner, absl::string_view key,
                                    std::optional<uint64_t> error) {
   std::string name = owner.String(key);
-  if (name == "SCMP_ACT_NOTIFY") {
-    owner.At(key).Fail("SCMP_ACT_NOTIFY is not supported");
-    return std::nullopt;
-  }
   for (const auto& [known, action] : kActions) {
     if (known != name) continue;
     if (error && (name == "SCMP_ACT_ERRNO" || name == "SCMP_ACT_TRACE")) {
@@ -104,19 +109,31 @@ unsigned int ReadFlags(const JsonReader& reader) {
   unsigned int flags = 0;
   for (const JsonReader& item : reader.At("flags").Items()) {
     std::string name = item.AsString();
-    if (name == "SECCOMP_FILTER_FLAG_LOG") {
-      flags |= SECCOMP_FILTER_FLAG_LOG;
-    } else if (name == "SECCOMP_FILTER_FLAG_SPEC_ALLOW") {
-      flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    } else if (name == "SECCOMP_FILTER_FLAG_TSYNC") {
-      // One thread loads it: there is nobody to synchronize.
-    } else if (name == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
-      // Matters only to notifications.
-    } else {
+    auto known = std::find_if(std::begin(kFilterFlags), std::end(kFilterFlags),
+                              [&](const auto& flag) { return flag.first == name; });
+    if (known == std::end(kFilterFlags)) {
       item.Fail(absl::StrCat("unknown seccomp flag \"", name, "\""));
+    } else {
+      flags |= known->second;
     }
   }
   return flags;
+}
+
+bool HasNotify(const JsonReader& reader) {
+  auto items = reader.At("syscalls").Items();
+  return std::any_of(items.begin(), items.end(), [](const JsonReader& item) {
+    return item.String("action") == "SCMP_ACT_NOTIFY";
+  });
+}
+
+void CheckNotify(const JsonReader& reader, std::optional<uint32_t> default_action) {
+  if (default_action == SCMP_ACT_NOTIFY) {
+    reader.At("defaultAction").Fail("SCMP_ACT_NOTIFY cannot be the default: nothing could start");
+  }
+  if (HasNotify(reader) && reader.String("listenerPath").empty()) {
+    reader.At("listenerPath").Fail("is needed by the action SCMP_ACT_NOTIFY");
+  }
 }
 
 Profile ReadProfile(const JsonReader& reader) {
@@ -133,10 +150,8 @@ Profile ReadProfile(const JsonReader& reader) {
       profile.architectures.push_back(*found);
     }
   }
-  if (!reader.String("listenerPath").empty()) {
-    reader.At("listenerPath").Fail("seccomp notifications are not supported");
-  }
   profile.flags = ReadFlags(reader);
+  CheckNotify(reader, action);
   return profile;
 }
 
@@ -334,6 +349,11 @@ absl::StatusOr<SeccompProgram> CompileSeccomp(absl::string_view json) {
   GANTRY_RETURN_IF_ERROR(status);
   SeccompProgram program;
   program.flags = profile.flags;
+  if (HasNotify(reader)) {
+    program.flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+  } else {
+    program.flags &= ~kWaitKillable;  // the kernel takes it with a listener only
+  }
   GANTRY_ASSIGN_OR_RETURN(program.filter, Export(context.get()));
   if (WantsEnosys(profile.default_action)) {
     if (profile.architectures.empty()) {
@@ -380,6 +400,12 @@ std::vector<std::string> SeccompActions() {
 std::vector<std::string> SeccompOperators() {
   std::vector<std::string> names;
   for (const auto& [name, op] : kOperators) names.emplace_back(name);
+  return names;
+}
+
+std::vector<std::string> SeccompFlags() {
+  std::vector<std::string> names;
+  for (const auto& [name, flag] : kFilterFlags) names.emplace_back(name);
   return names;
 }
 

@@ -20,8 +20,8 @@ struct SeccompProgram {
 // (optimize level 2: the kernel loads it 3 to 4 times faster). A system call whose number is above
 // all that the profile names gets ENOSYS instead of EPERM, so that programs fall back as on an
 // older kernel. Names unknown to libseccomp are skipped, as runc does. Takes 12-15 ms for Docker's
-// default profile. InvalidArgument for unknown actions, operators or architectures; Unimplemented
-// for SCMP_ACT_NOTIFY.
+// default profile. InvalidArgument for unknown actions, operators or architectures. With rules of
+// SCMP_ACT_NOTIFY the flags have SECCOMP_FILTER_FLAG_NEW_LISTENER.
 absl::StatusOr<SeccompProgram> CompileSeccomp(absl::string_view json);
 
 // As CompileSeccomp, but looks in memory and then in `cache_dir` (a private directory of ours; may
@@ -33,6 +33,7 @@ absl::StatusOr<SeccompProgram> CachedSeccomp(absl::string_view json, const std::
 // Names as they are written in profiles, for the features document.
 std::vector<std::string> SeccompActions();
 std::vector<std::string> SeccompOperators();
+std::vector<std::string> SeccompFlags();
 std::vector<std::string> SeccompArchitectures();
 
 }  // namespace gantry::oci

@@ -35,7 +35,10 @@ TEST(SeccompTest, NamesWhatIsWrong) {
            {R"({})", "defaultAction"},
            {R"({"defaultAction":"SCMP_ACT_ALLOW","architectures":["X"]})", "architectures[0]"},
            {R"({"defaultAction":"SCMP_ACT_ALLOW","flags":["X"]})", "flags[0]"},
-           {R"({"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"})", "listenerPath"},
+           {R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],
+                "action":"SCMP_ACT_NOTIFY"}]})",
+            "listenerPath"},
+           {R"({"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/x"})", "defaultAction"},
            {R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],
                 "action":"SCMP_ACT_ERRNO","args":[{"index":6,"op":"SCMP_CMP_EQ"}]}]})",
             "syscalls[0].args[0].index"}}) {

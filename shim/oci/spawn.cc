@@ -133,8 +133,9 @@ absl::StatusOr<bool> Spawned::Receive(Report* report) {
       header->cmsg_len == CMSG_LEN(sizeof(int))) {
     int fd;
     memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    console_.Reset(fd);
+    received_.Reset(fd);
   }
+  if (report->kind == ReportKind::kConsole) console_ = std::move(received_);
   return true;
 }
 
@@ -143,12 +144,17 @@ absl::Status Spawned::Answer() {
   return base::ErrnoStatus(errno, "answer the container's process");
 }
 
-absl::Status Spawned::AdoptSibling() {
+absl::Status Spawned::AdoptSibling(const std::function<absl::Status()>& maps) {
   Report report;
   GANTRY_ASSIGN_OR_RETURN(bool heard, Receive(&report));
+  if (heard && report.kind == ReportKind::kNeedMaps) {
+    GANTRY_RETURN_IF_ERROR(maps());
+    GANTRY_RETURN_IF_ERROR(Answer());
+    GANTRY_ASSIGN_OR_RETURN(heard, Receive(&report));
+  }
   if (!heard) return absl::UnknownError("the process that joins namespaces died");
   if (report.kind != ReportKind::kStagedPid) return ExplainReport(report, pid_);
-  base::UniqueFd sibling = std::move(console_);
+  base::UniqueFd sibling = std::move(received_);
   int status = 0;
   while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
@@ -194,10 +200,19 @@ absl::Status Spawned::AwaitReady(const Handlers& handlers) {
   }
 }
 
-absl::Status Spawned::Execute() {
+absl::Status Spawned::Execute(const std::function<absl::Status(base::UniqueFd)>& listener) {
   GANTRY_RETURN_IF_ERROR(Answer());
   Report report;
   GANTRY_ASSIGN_OR_RETURN(bool heard, Receive(&report));
+  if (heard && report.kind == ReportKind::kListener) {
+    absl::Status given = listener(std::move(received_));
+    if (!given.ok()) {
+      kill(pid_, SIGKILL);
+      sock_.Reset();
+      return given;
+    }
+    GANTRY_ASSIGN_OR_RETURN(heard, Receive(&report));
+  }
   if (!heard) {
     // The socket closed by execve, or the process died before it got there; both are the past of
     // a started process, and the second one shows in its exit status.

@@ -38,13 +38,14 @@ class Spawned {
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
 
-  // After RunStaged: from now on this is the process that it cloned.
-  absl::Status AdoptSibling();
+  // After RunStaged: from now on this is the process that it cloned. `maps` as in Handlers.
+  absl::Status AdoptSibling(const std::function<absl::Status()>& maps);
   // Talks to the child until it is ready. An error of the child ends it.
   absl::Status AwaitReady(const Handlers& handlers);
-  // Lets a ready child execute its program; OK when execve succeeded. An error leaves the process
-  // to whoever reaps it.
-  absl::Status Execute();
+  // Lets a ready child execute its program; OK when execve succeeded. `listener` gets the
+  // descriptor of seccomp notifications when there is one; if it fails, the process is killed. An
+  // error leaves the process to whoever reaps it.
+  absl::Status Execute(const std::function<absl::Status(base::UniqueFd)>& listener);
   // Gives the pieces away: no kill, no reaping here.
   base::UniqueFd TakePidfd() { return std::move(pidfd_); }
   base::UniqueFd TakeConsole() { return std::move(console_); }
@@ -58,6 +59,7 @@ class Spawned {
   pid_t pid_;
   base::UniqueFd pidfd_;
   base::UniqueFd sock_;
+  base::UniqueFd received_;  // with the last report
   base::UniqueFd console_;
   bool detached_ = false;
 };

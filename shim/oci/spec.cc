@@ -131,6 +131,11 @@ ProcessSpec ReadProcess(const JsonReader& reader) {
   if (auto adj = reader.Int("oomScoreAdj", -1000, 1000)) {
     process.oom_score_adj = static_cast<int>(*adj);
   }
+  JsonReader scheduler = reader.At("scheduler");
+  if (scheduler.present()) process.scheduler = ReadScheduler(scheduler);
+  JsonReader io_priority = reader.At("ioPriority");
+  if (io_priority.present()) process.io_priority = ReadIoPriority(io_priority);
+  process.exec_cpu_affinity = ReadCpuAffinity(reader.At("execCPUAffinity"));
   return process;
 }
 
@@ -225,6 +230,7 @@ std::vector<Device> ReadDevices(const JsonReader& reader) {
     if (device.type == 'u') device.type = 'c';
     device.path = item.String("path");
     if (!absl::StartsWith(device.path, "/")) item.At("path").Fail("must be an absolute path");
+    while (device.path.size() > 1 && device.path.back() == '/') device.path.pop_back();
     device.major = item.Int("major", 0, kMaxDeviceNumber).value_or(0);
     device.minor = item.Int("minor", 0, kMaxDeviceNumber).value_or(0);
     device.mode = static_cast<mode_t>(item.Uint("fileMode", UINT32_MAX).value_or(0666)) & 07777;
@@ -313,7 +319,7 @@ void ReadBlockIo(const JsonReader& reader, Resources* out) {
   io.write_iops = ReadThrottles(reader.At("throttleWriteIOPSDevice"));
 }
 
-// A name that becomes part of a file name in a cgroup directory.
+// A name that becomes part of a file name in a directory of the kernel.
 bool IsSafeFileName(absl::string_view name) {
   return !name.empty() && name.size() < 256 && name != "." && name != ".." &&
          !absl::StrContains(name, '/');
@@ -351,6 +357,42 @@ Resources ReadResources(const JsonReader& reader) {
   return resources;
 }
 
+IntelRdt ReadIntelRdt(const JsonReader& reader) {
+  IntelRdt rdt;
+  rdt.clos_id = reader.String("closID");
+  if (!rdt.clos_id.empty() && !IsSafeFileName(rdt.clos_id)) {
+    reader.At("closID").Fail("must be a plain name");
+  }
+  for (const char* key : {"l3CacheSchema", "memBwSchema"}) {
+    std::string line = reader.String(key);
+    if (!line.empty()) rdt.schemata.push_back(std::move(line));
+  }
+  for (std::string& line : reader.Strings("schemata")) rdt.schemata.push_back(std::move(line));
+  rdt.enable_monitoring =
+      reader.Bool("enableMonitoring") || reader.Bool("enableCMT") || reader.Bool("enableMBM");
+  return rdt;
+}
+
+// A name that the kernel takes for an interface (dev_valid_name).
+bool IsInterfaceName(absl::string_view name) {
+  return IsSafeFileName(name) && name.size() < 16 &&
+         name.find_first_of(" \t\n\v\f\r:%") == absl::string_view::npos;
+}
+
+std::vector<std::pair<std::string, std::string>> ReadNetDevices(const JsonReader& reader) {
+  std::vector<std::pair<std::string, std::string>> devices;
+  if (!reader.present() || !reader.json().is_object()) return devices;
+  for (const auto& [name, value] : reader.json().items()) {
+    JsonReader entry = reader.At(name);
+    std::string inside = entry.String("name");
+    if (!IsInterfaceName(name) || (!inside.empty() && !IsInterfaceName(inside))) {
+      entry.Fail("is no name of a network device");
+    }
+    devices.emplace_back(name, inside.empty() ? name : inside);
+  }
+  return devices;
+}
+
 LinuxSpec ReadLinux(const JsonReader& reader) {
   LinuxSpec out;
   out.uid_mappings = ReadMappings(reader.At("uidMappings"));
@@ -363,9 +405,17 @@ LinuxSpec ReadLinux(const JsonReader& reader) {
   out.rootfs_propagation = reader.String("rootfsPropagation");
   JsonReader seccomp = reader.At("seccomp");
   if (seccomp.present()) out.seccomp_json = base::DumpJson(seccomp.json());
+  out.seccomp_listener = seccomp.String("listenerPath");
+  out.seccomp_metadata = seccomp.String("listenerMetadata");
   out.masked_paths = reader.Strings("maskedPaths");
   out.readonly_paths = reader.Strings("readonlyPaths");
   out.mount_label = reader.String("mountLabel");
+  out.time_offsets = ReadTimeOffsets(reader.At("timeOffsets"));
+  JsonReader policy = reader.At("memoryPolicy");
+  if (policy.present()) out.memory_policy = ReadMemoryPolicy(policy);
+  JsonReader rdt = reader.At("intelRdt");
+  if (rdt.present()) out.intel_rdt = ReadIntelRdt(rdt);
+  out.net_devices = ReadNetDevices(reader.At("netDevices"));
   JsonReader personality = reader.At("personality");
   if (personality.present()) {
     std::string domain = personality.String("domain");

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "shim/oci/tuning.h"
 
 namespace gantry::oci {
 
@@ -92,6 +93,9 @@ struct ProcessSpec {
   std::string apparmor_profile;
   std::string selinux_label;
   std::optional<int> oom_score_adj;
+  std::optional<Scheduler> scheduler;
+  std::optional<IoPriority> io_priority;
+  CpuAffinity exec_cpu_affinity;  // of exec only
 };
 
 struct Hook {
@@ -144,6 +148,13 @@ struct Resources {
   std::map<std::string, std::string> unified;
 };
 
+// linux.intelRdt: a group of the resctrl file system.
+struct IntelRdt {
+  std::string clos_id;                // empty: the container's id
+  std::vector<std::string> schemata;  // lines, those of l3CacheSchema and memBwSchema first
+  bool enable_monitoring = false;
+};
+
 struct LinuxSpec {
   std::vector<IdMapping> uid_mappings;
   std::vector<IdMapping> gid_mappings;
@@ -154,10 +165,16 @@ struct LinuxSpec {
   Resources resources;
   std::string rootfs_propagation;
   std::string seccomp_json;  // the object's canonical JSON text, empty if there is none
+  std::string seccomp_listener, seccomp_metadata;  // who gets the notification descriptor
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
   std::string mount_label;
   std::optional<uint32_t> personality;  // PER_LINUX or PER_LINUX32
+  std::vector<TimeOffset> time_offsets;
+  std::optional<MemoryPolicy> memory_policy;
+  std::optional<IntelRdt> intel_rdt;
+  // Network devices of the host to be moved in: their names there and, when it is another, inside.
+  std::vector<std::pair<std::string, std::string>> net_devices;
 };
 
 struct Spec {

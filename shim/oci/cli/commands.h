@@ -28,6 +28,9 @@ struct Command {
 const std::vector<Command>& LifecycleCommands();  // create start run exec kill delete
 const std::vector<Command>& InspectCommands();    // state list ps pause resume update features spec
 
+Command UpdateCommand();
+Command EventsCommand();
+
 // The first word behind the flags.
 absl::StatusOr<std::string> IdOf(const Args& args);
 

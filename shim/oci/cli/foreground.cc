@@ -2,11 +2,8 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -14,7 +11,6 @@
 #include <cerrno>
 #include <optional>
 
-#include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
 
@@ -115,36 +111,6 @@ absl::StatusOr<int> Attend(CreatedProcess process) {
   int status = 0;
   if (waitpid(process.pid, &status, 0) != process.pid) return base::ErrnoStatus(errno, "waitpid");
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-absl::Status SendConsole(const std::string& path, int master) {
-  base::UniqueFd sock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat("console socket path too long: ", path));
-  }
-  memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  if (connect(sock.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("connect to console socket ", path));
-  }
-  char name[] = "/dev/ptmx";
-  iovec data = {name, sizeof name - 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &master, sizeof master);
-  if (sendmsg(sock.get(), &message, MSG_NOSIGNAL) < 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("send the console to ", path));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace gantry::oci

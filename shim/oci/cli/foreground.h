@@ -16,9 +16,6 @@ absl::Status BlockSignals();
 // with a console, copies between it and our own terminal in raw mode.
 absl::StatusOr<int> Attend(CreatedProcess process);
 
-// Sends the pty's master to whoever listens on `path`, with the terminal's name as payload.
-absl::Status SendConsole(const std::string& path, int master);
-
 }  // namespace gantry::oci
 
 #endif  // GANTRY_SHIM_OCI_CLI_FOREGROUND_H_

@@ -19,21 +19,26 @@
 #include "shim/oci/capabilities.h"
 #include "shim/oci/cli/commands.h"
 #include "shim/oci/cli/foreground.h"
+#include "shim/oci/send_fd.h"
 
 namespace gantry::oci {
 namespace {
 
+// What comes with a descriptor on a console socket.
+constexpr absl::string_view kTerminalName = "/dev/ptmx";
+
 const std::vector<Flag>& CreateFlags() {
   static const auto* flags = new std::vector<Flag>{
-      {"bundle", 'b', true},  {"console-socket", 0, true},  {"pid-file", 0, true},
-      {"no-pivot", 0, false}, {"no-new-keyring", 0, false}, {"preserve-fds", 0, true},
-      {"detach", 'd', false}, {"keep", 0, false},           {"no-subreaper", 0, false}};
+      {"bundle", 'b', true},     {"console-socket", 0, true}, {"pid-file", 0, true},
+      {"pidfd-socket", 0, true}, {"no-pivot", 0, false},      {"no-new-keyring", 0, false},
+      {"preserve-fds", 0, true}, {"detach", 'd', false},      {"keep", 0, false},
+      {"no-subreaper", 0, false}};
   return *flags;
 }
 
 absl::StatusOr<std::vector<int>> PreservedFds(const Args& args) {
   std::vector<int> fds;
-  GANTRY_ASSIGN_OR_RETURN(uint64_t count, base::ParseDecimal(args.Get("preserve-fds", "0"), 64));
+  GANTRY_ASSIGN_OR_RETURN(uint64_t count, base::ParseDecimal(args.Get("preserve-fds", "0"), 1024));
   for (int fd = 3; fd < 3 + static_cast<int>(count); ++fd) {
     if (fcntl(fd, F_GETFD) < 0) {
       return absl::InvalidArgumentError(
@@ -52,16 +57,30 @@ absl::StatusOr<std::string> AbsolutePath(const std::string& path) {
   return text;
 }
 
+// Sockets that a service manager passed: they come first, and the program learns of them.
+void PassListenFds(Record* record) {
+  const char* text = getenv("LISTEN_FDS");
+  uint64_t wanted = text == nullptr ? 0 : base::ParseDecimal(text, 1024).value_or(0);
+  std::vector<int>* fds = &record->options.preserve_fds;
+  std::vector<int> all;
+  for (int fd = 3; all.size() < wanted && fcntl(fd, F_GETFD) >= 0; ++fd) all.push_back(fd);
+  if (wanted == 0 || !record->spec.process) return;
+  int shift = static_cast<int>(all.size());
+  for (int fd : *fds) all.push_back(fd + shift);
+  *fds = std::move(all);
+  record->spec.process->env.push_back(absl::StrCat("LISTEN_FDS=", wanted));
+  record->spec.process->env.push_back("LISTEN_PID=1");
+}
+
 // A terminal goes either to a console socket or, in the foreground, to our own.
 absl::Status CheckTerminal(bool terminal, bool detached, const std::string& console_socket) {
   if (terminal && detached && console_socket.empty()) {
     return absl::InvalidArgumentError(
-        "cannot allocate tty if runc will detach without setting console socket");
+        "cannot allocate tty if gantry-oci will detach without setting console socket");
   }
   if (!terminal && !console_socket.empty()) {
     return absl::InvalidArgumentError(
-        "cannot use console socket if runc will not detach or "
-        "allocate tty");
+        "cannot use console socket if gantry-oci will not detach or allocate tty");
   }
   return absl::OkStatus();
 }
@@ -74,6 +93,7 @@ absl::StatusOr<Record> CreateContainer(const Globals& globals, const Args& args,
   GANTRY_ASSIGN_OR_RETURN(options.bundle, AbsolutePath(args.Get("bundle", ".")));
   GANTRY_ASSIGN_OR_RETURN(record.spec, LoadSpec(options.bundle));
   GANTRY_ASSIGN_OR_RETURN(options.preserve_fds, PreservedFds(args));
+  PassListenFds(&record);
   bool terminal = record.spec.process && record.spec.process->terminal;
   std::string console = args.Get("console-socket");
   GANTRY_RETURN_IF_ERROR(CheckTerminal(terminal, detached, console));
@@ -91,7 +111,12 @@ absl::StatusOr<Record> CreateContainer(const Globals& globals, const Args& args,
     record.start_time = ProcessStartTime(init->pid);
     record.created = base::FormatRfc3339(absl::Now());
     absl::Status status = store->Save(record);
-    if (status.ok() && !console.empty()) status = SendConsole(console, init->console.get());
+    std::string pidfd_socket = args.Get("pidfd-socket");
+    if (status.ok() && !pidfd_socket.empty()) {
+      status = SendFd(pidfd_socket, "pidfd", init->pidfd.get());
+    }
+    if (status.ok() && !console.empty())
+      status = SendFd(console, kTerminalName, init->console.get());
     if (!status.ok()) container->Delete().IgnoreError();
     return status;
   };
@@ -115,6 +140,12 @@ absl::Status StartRecord(const Store& store, const Record& record) {
   return status;
 }
 
+void AwaitEnd(pid_t pid) {
+  base::UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  pollfd wait = {pidfd.get(), POLLIN, 0};
+  if (pidfd.valid()) poll(&wait, 1, 10000);
+}
+
 absl::StatusOr<int> RunStart(const Globals& globals, const Args& args) {
   Store store(globals.root);
   GANTRY_ASSIGN_OR_RETURN(std::string id, IdOf(args));
@@ -124,8 +155,15 @@ absl::StatusOr<int> RunStart(const Globals& globals, const Args& args) {
   if (status != "created") {
     return absl::FailedPreconditionError(absl::StrCat("cannot start a container that is ", status));
   }
-  GANTRY_RETURN_IF_ERROR(StartRecord(store, record));
-  return 0;
+  absl::Status started = StartRecord(store, record);
+  if (started.ok()) return 0;
+  if (absl::IsFailedPrecondition(started)) return started;  // somebody else started it
+  // A container whose start failed is gone, as with runc.
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container, record.Open());
+  container->Kill(SIGKILL, false).IgnoreError();
+  AwaitEnd(record.pid);
+  if (container->Delete().ok()) store.Remove(id).IgnoreError();
+  return started;
 }
 
 absl::StatusOr<int> RunRun(const Globals& globals, const Args& args) {
@@ -208,11 +246,16 @@ absl::StatusOr<int> RunExecCommand(const Globals& globals, const Args& args) {
   ExecOptions options;
   options.io = {0, 1, 2};
   options.pid_file = args.Get("pid-file");
+  options.ignore_paused = args.Has("ignore-paused");
+  options.sub_cgroups = args.All("cgroup");
   GANTRY_ASSIGN_OR_RETURN(options.preserve_fds, PreservedFds(args));
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container, record.Open());
   GANTRY_ASSIGN_OR_RETURN(CreatedProcess made, container->Exec(process, options));
+  if (args.Has("pidfd-socket")) {
+    GANTRY_RETURN_IF_ERROR(SendFd(args.Get("pidfd-socket"), "pidfd", made.pidfd.get()));
+  }
   if (!console.empty()) {
-    GANTRY_RETURN_IF_ERROR(SendConsole(console, made.console.get()));
+    GANTRY_RETURN_IF_ERROR(SendFd(console, kTerminalName, made.console.get()));
     made.console.Reset();
   }
   if (detached) return 0;
@@ -250,12 +293,6 @@ absl::StatusOr<int> RunKill(const Globals& globals, const Args& args) {
   return 0;
 }
 
-void AwaitEnd(pid_t pid) {
-  base::UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  pollfd wait = {pidfd.get(), POLLIN, 0};
-  if (pidfd.valid()) poll(&wait, 1, 10000);
-}
-
 absl::StatusOr<int> RunDelete(const Globals& globals, const Args& args) {
   Store store(globals.root);
   GANTRY_ASSIGN_OR_RETURN(std::string id, IdOf(args));
@@ -291,6 +328,7 @@ const std::vector<Command>& LifecycleCommands() {
       {"exec",
        "[options] ID COMMAND [ARG...]",
        {{"console-socket", 0, true},
+        {"pidfd-socket", 0, true},
         {"cwd", 0, true},
         {"env", 'e', true},
         {"tty", 't', false},
@@ -303,7 +341,9 @@ const std::vector<Command>& LifecycleCommands() {
         {"apparmor", 0, true},
         {"no-new-privs", 0, false},
         {"cap", 'c', true},
-        {"preserve-fds", 0, true}},
+        {"preserve-fds", 0, true},
+        {"cgroup", 0, true},
+        {"ignore-paused", 0, false}},
        RunExecCommand,
        true},
       {"kill", "[--all] ID [SIGNAL]", {{"all", 'a', false}}, RunKill, false},

@@ -51,11 +51,33 @@ void Report(const Args& globals, const absl::Status& status) {
   base::WriteAll(file->get(), line + "\n").IgnoreError();
 }
 
+int PrintUsage(const Command& command) {
+  printf("Usage: gantry-oci [OPTION...] %s %s\n", command.name, command.usage);
+  for (const Flag& flag : command.flags) {
+    printf("  --%s%s", flag.name, flag.takes_value ? " VALUE" : "");
+    if (flag.letter != 0) printf(", -%c%s", flag.letter, flag.takes_value ? " VALUE" : "");
+    puts("");
+  }
+  return 0;
+}
+
+// Before anything is done: later nobody would read of a log that cannot be written.
+absl::Status CheckLog(const Args& globals) {
+  std::string format = globals.Get("log-format", "text"), path = globals.Get("log");
+  if (format != "text" && format != "json") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("invalid log-format \"", format, "\": text or json"));
+  }
+  if (path.empty()) return absl::OkStatus();
+  return base::Open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0644).status();
+}
+
 absl::StatusOr<int> Dispatch(const Args& globals, char** argv) {
   std::vector<std::string> words = globals.rest();
   for (const Command* command : AllCommands()) {
     if (words[0] != command->name) continue;
     words.erase(words.begin());
+    if (!words.empty() && (words[0] == "--help" || words[0] == "-h")) return PrintUsage(*command);
     GANTRY_ASSIGN_OR_RETURN(Args args, Args::Parse(command->flags, words));
     if (command->enters) GANTRY_RETURN_IF_ERROR(ExecuteFromReadonlyMount(argv));
     Globals settings{globals.Get("root", "/run/gantry-oci"), globals.Has("systemd-cgroup")};
@@ -78,6 +100,11 @@ int Main(int argc, char** argv) {
   if (globals->Has("help") || globals->rest().empty() || globals->rest()[0] == "help") {
     PrintHelp();
     return 0;
+  }
+  absl::Status log = CheckLog(*globals);
+  if (!log.ok()) {
+    Report(Args(), log);
+    return 1;
   }
   auto result = Dispatch(*globals, argv);
   if (result.ok()) return *result;

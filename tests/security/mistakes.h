@@ -38,6 +38,7 @@ enum class Mistake {
   kTrustsEveryPeer,  // of a shim's socket
   kAbstractSockets,  // beside those that are files
   kOpenDirectories,  // 0755
+  kForgetsToClose,   // terminals
 };
 
 // For this process and those it makes from now on, also those that execute another program with

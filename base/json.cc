@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -45,6 +46,47 @@ class LimitedBuilder : public nlohmann::detail::json_sax_dom_parser<Json> {
   bool too_deep_ = false;
   std::string message_;
 };
+
+void AppendString(const std::string& string, std::string* to) {
+  bool plain = std::all_of(string.begin(), string.end(),
+                           [](char c) { return c >= 0x20 && c != '"' && c != '\\' && c != 0x7f; });
+  if (plain) {
+    absl::StrAppend(to, "\"", string, "\"");
+  } else {
+    to->append(Json(string).dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+}
+
+// What nlohmann's dump() writes; but that looks at every byte of every string for UTF-8, which is
+// what most of the time goes into.
+void AppendJson(const Json& value, std::string* to) {
+  const char* separator = "";
+  if (value.is_object()) {
+    to->push_back('{');
+    for (const auto& [key, member] : value.get_ref<const Json::object_t&>()) {
+      to->append(separator);
+      AppendString(key, to);
+      to->push_back(':');
+      AppendJson(member, to);
+      separator = ",";
+    }
+    to->push_back('}');
+  } else if (value.is_array()) {
+    to->push_back('[');
+    for (const Json& item : value) {
+      to->append(separator);
+      AppendJson(item, to);
+      separator = ",";
+    }
+    to->push_back(']');
+  } else if (value.is_string()) {
+    AppendString(value.get_ref<const std::string&>(), to);
+  } else if (value.is_number_unsigned()) {
+    absl::StrAppend(to, value.get<uint64_t>());
+  } else {
+    to->append(value.dump());
+  }
+}
 
 }  // namespace
 
@@ -96,7 +138,10 @@ bool JsonBool(const Json& value, absl::string_view key, bool otherwise) {
 }
 
 std::string DumpJson(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+  if (indent >= 0) return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+  std::string text;
+  AppendJson(value, &text);
+  return text;
 }
 
 }  // namespace gantry::base

@@ -58,6 +58,23 @@ TEST(Digest, KnownValues) {
   EXPECT_THAT(hasher.Finish().str(), HasSubstr("sha512:ddaf35a193617abacc417349ae204131"));
 }
 
+TEST(Json, DumpsAsNlohmannDoes) {
+  Json value = {{"empty", Json::object()},
+                {"list", {1, -2, 18446744073709551615u, 1.5, true, nullptr, Json::array()}},
+                {"quote\"d", "back\\slash"},
+                {"control", "a\nb\x01\x7f"},
+                {"utf8", "ü€"},
+                {"text", "plain"},
+                {"", ""}};
+  EXPECT_EQ(DumpJson(value), value.dump());
+  EXPECT_EQ(DumpJson(value, 2), value.dump(2));
+  value["torn"] = "a\xff";
+  EXPECT_EQ(DumpJson(value), value.dump(-1, ' ', false, Json::error_handler_t::replace));
+  for (const char* scalar : {"null", "\"x\"", "0", "-7", "false"}) {
+    EXPECT_EQ(DumpJson(*ParseJson(scalar)), scalar);
+  }
+}
+
 TEST(Json, LimitsAndErrors) {
   EXPECT_EQ(ParseJson("{\"a\": [1, 2]}")->at("a").size(), 2u);
   EXPECT_EQ(ParseJson("{\"a\": ").status().code(), absl::StatusCode::kInvalidArgument);

@@ -4,10 +4,11 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "containerd/services/containers/v1/containers.methods.h"
@@ -19,6 +20,7 @@ namespace {
 namespace containers = containerd::services::containers::v1;
 namespace snapshots = containerd::services::snapshots::v1;
 
+constexpr char kNerdctlNameLabel[] = "nerdctl/name";
 constexpr char kMountBase[] = "/run/gantryctl/mnt";
 
 absl::Status RemoveSnapshot(const Connection& connection, const ContainerRecord& record) {
@@ -63,6 +65,22 @@ base::Mount ReadOnly(const containerd::types::Mount& mount) {
 absl::StatusOr<ResolvedUser> ResolveAt(const std::string& root, const UserRequest& user) {
   GANTRY_ASSIGN_OR_RETURN(base::UniqueFd fd, base::Open(root, O_PATH | O_DIRECTORY));
   return ResolveUser(fd.get(), user);
+}
+
+// A value in a filter.
+std::string Quoted(absl::string_view text) {
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+bool IsIdCharacter(char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.'; }
+
+// The containers whose id or name is exactly `name`.
+std::vector<std::string> NameFilters(absl::string_view name) {
+  std::vector<std::string> filters = {absl::StrCat("id==", Quoted(name))};
+  for (const char* label : {kNameLabel, kNerdctlNameLabel}) {
+    filters.push_back(absl::StrCat("labels.", Quoted(label), "==", Quoted(name)));
+  }
+  return filters;
 }
 
 }  // namespace
@@ -120,36 +138,48 @@ absl::Status DeleteContainer(const Connection& connection, const ContainerRecord
   return base::Annotate(status, absl::StrCat("remove container ", record.id()));
 }
 
-absl::StatusOr<std::vector<ContainerRecord>> ListContainers(const Connection& connection) {
-  containers::ListContainersResponse response;
-  GANTRY_RETURN_IF_ERROR(connection.Call(containers::ContainersMethods::kList,
-                                         containers::ListContainersRequest(), &response));
-  return std::vector<ContainerRecord>(response.containers().begin(), response.containers().end());
+absl::StatusOr<std::vector<ContainerRecord>> ListContainers(
+    const Connection& connection, const std::vector<std::string>& filters) {
+  containers::ListContainersRequest request;
+  request.mutable_filters()->Assign(filters.begin(), filters.end());
+  // A stream: all records together may be longer than a message.
+  auto stream = connection.Open(containers::ContainersMethods::kListStream, request);
+  std::vector<ContainerRecord> records;
+  containers::ListContainerMessage message;
+  while (stream.Read(&message)) records.push_back(std::move(*message.mutable_container()));
+  GANTRY_RETURN_IF_ERROR(stream.Finish());
+  return records;
+}
+
+absl::StatusOr<std::vector<ContainerRecord>> ContainersNamed(const Connection& connection,
+                                                             absl::string_view name) {
+  return ListContainers(connection, NameFilters(name));
 }
 
 absl::StatusOr<ContainerRecord> FindContainer(const Connection& connection,
                                               absl::string_view typed) {
   if (typed.empty()) return absl::InvalidArgumentError("a container's name must not be empty");
-  containers::GetContainerRequest request;
-  request.set_id(std::string(typed));
-  containers::GetContainerResponse response;
-  absl::Status status = connection.Call(containers::ContainersMethods::kGet, request, &response);
-  if (status.ok()) return response.container();
-  if (!absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
-  GANTRY_ASSIGN_OR_RETURN(std::vector<ContainerRecord> all, ListContainers(connection));
-  std::vector<ContainerRecord> prefixed;
-  for (ContainerRecord& record : all) {
-    if (ContainerName(record) == typed) return record;
-    if (absl::StartsWith(record.id(), typed)) prefixed.push_back(std::move(record));
+  std::vector<std::string> filters = NameFilters(typed);
+  // A prefix of an id, in which the dot is the only character that a pattern would take otherwise.
+  if (std::all_of(typed.begin(), typed.end(), IsIdCharacter)) {
+    filters.push_back(absl::StrCat(
+        "id~=", Quoted(absl::StrCat("^", absl::StrReplaceAll(typed, {{".", "\\."}})))));
   }
-  if (prefixed.size() == 1) return prefixed[0];
-  if (prefixed.empty()) {
+  GANTRY_ASSIGN_OR_RETURN(std::vector<ContainerRecord> found, ListContainers(connection, filters));
+  for (ContainerRecord& record : found) {
+    if (record.id() == typed) return std::move(record);
+  }
+  for (ContainerRecord& record : found) {
+    if (ContainerName(record) == typed) return std::move(record);
+  }
+  if (found.size() == 1) return std::move(found[0]);
+  if (found.empty()) {
     return absl::NotFoundError(absl::StrCat("there is no container \"", typed, "\" in namespace ",
                                             connection.ns(), "; `gantryctl ps -a` lists them"));
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "\"", typed, "\" could be ",
-      absl::StrJoin(prefixed, " or ",
+      absl::StrJoin(found, " or ",
                     [](std::string* out, const ContainerRecord& r) { out->append(r.id()); })));
 }
 
@@ -162,7 +192,7 @@ absl::StatusOr<base::Json> ContainerSpec(const ContainerRecord& record) {
 
 std::string ContainerName(const ContainerRecord& record) {
   auto it = record.labels().find(kNameLabel);
-  if (it == record.labels().end()) it = record.labels().find("nerdctl/name");
+  if (it == record.labels().end()) it = record.labels().find(kNerdctlNameLabel);
   return it == record.labels().end() ? std::string() : it->second;
 }
 

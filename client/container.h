@@ -39,7 +39,12 @@ absl::Status DeleteContainer(const Connection& connection, const ContainerRecord
 // By id, unique prefix of an id, or name. NotFound; FailedPrecondition when several match.
 absl::StatusOr<ContainerRecord> FindContainer(const Connection& connection,
                                               absl::string_view typed);
-absl::StatusOr<std::vector<ContainerRecord>> ListContainers(const Connection& connection);
+// Those that match one of `filters` (of the containers service); all without filters.
+absl::StatusOr<std::vector<ContainerRecord>> ListContainers(
+    const Connection& connection, const std::vector<std::string>& filters = {});
+// Those whose id or name is exactly `name`.
+absl::StatusOr<std::vector<ContainerRecord>> ContainersNamed(const Connection& connection,
+                                                             absl::string_view name);
 
 // The specification in a record.
 absl::StatusOr<base::Json> ContainerSpec(const ContainerRecord& record);

@@ -224,17 +224,13 @@ std::vector<std::string> ReferenceCandidates(absl::string_view typed) {
 absl::StatusOr<ImageRecord> FindImage(const Connection& connection, absl::string_view typed) {
   if (typed.empty()) return absl::InvalidArgumentError("an image name must not be empty");
   std::vector<std::string> names = ReferenceCandidates(typed);
-  std::vector<images::GetImageResponse> answers(names.size());
-  // One round trip for all candidates.
-  Batch batch(connection);
-  for (size_t i = 0; i < names.size(); ++i) {
+  // One after another: nearly always the first is it.
+  for (const std::string& name : names) {
     images::GetImageRequest request;
-    request.set_name(names[i]);
-    batch.Start(images::ImagesMethods::kGet, request, &answers[i]);
-  }
-  for (size_t i = 0; i < names.size(); ++i) {
-    absl::Status status = batch.Wait(i);
-    if (status.ok()) return answers[i].image();
+    request.set_name(name);
+    images::GetImageResponse answer;
+    absl::Status status = connection.Call(images::ImagesMethods::kGet, request, &answer);
+    if (status.ok()) return std::move(*answer.mutable_image());
     if (!absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
   }
   return SearchImages(connection, typed);

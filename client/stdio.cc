@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/ids.h"
 #include "base/status.h"
 
@@ -16,6 +17,10 @@ namespace gantry::client {
 namespace {
 
 constexpr size_t kBuffer = 64 << 10;
+
+constexpr absl::string_view kInSuffix = ".stdin";
+constexpr absl::string_view kOutSuffix = ".stdout";
+constexpr absl::string_view kErrSuffix = ".stderr";
 
 absl::StatusOr<base::UniqueFd> MakeFifo(const std::string& path, int flags) {
   if (mkfifo(path.c_str(), 0600) != 0) {
@@ -27,22 +32,24 @@ absl::StatusOr<base::UniqueFd> MakeFifo(const std::string& path, int flags) {
 }  // namespace
 
 absl::StatusOr<Fifos> Fifos::Create(const std::string& base_dir, bool with_stdin, bool terminal) {
+  std::string stem = absl::StrCat(base_dir, "/", base::RandomHex(8));
   Fifos fifos;
-  std::string dir = absl::StrCat(base_dir, "/", base::RandomHex(8));
-  // The common case in one system call: the parent is there already.
-  if (mkdir(dir.c_str(), 0700) != 0) {
-    GANTRY_RETURN_IF_ERROR(base::MakeDirs(dir, 0700));
+  fifos.owned_ = true;
+  fifos.out_path_ = absl::StrCat(stem, kOutSuffix);
+  auto out = MakeFifo(fifos.out_path_, O_RDONLY);
+  if (base::ErrnoOf(out.status()) == ENOENT) {  // the first on this machine
+    GANTRY_RETURN_IF_ERROR(base::MakeDirs(base_dir, 0700));
+    out = MakeFifo(fifos.out_path_, O_RDONLY);
   }
-  fifos.dir_ = dir;
+  GANTRY_RETURN_IF_ERROR(out.status());
+  fifos.out = *std::move(out);
   if (with_stdin) {
-    fifos.in_path_ = dir + "/stdin";
+    fifos.in_path_ = absl::StrCat(stem, kInSuffix);
     // Read-write: write-only would fail until the shim has opened its end.
     GANTRY_ASSIGN_OR_RETURN(fifos.in, MakeFifo(fifos.in_path_, O_RDWR));
   }
-  fifos.out_path_ = dir + "/stdout";
-  GANTRY_ASSIGN_OR_RETURN(fifos.out, MakeFifo(fifos.out_path_, O_RDONLY));
   if (!terminal) {
-    fifos.err_path_ = dir + "/stderr";
+    fifos.err_path_ = absl::StrCat(stem, kErrSuffix);
     GANTRY_ASSIGN_OR_RETURN(fifos.err, MakeFifo(fifos.err_path_, O_RDONLY));
   }
   return fifos;
@@ -70,17 +77,27 @@ Fifos::Fifos(Fifos&& other) noexcept
     : in(std::move(other.in)),
       out(std::move(other.out)),
       err(std::move(other.err)),
-      dir_(std::exchange(other.dir_, "")),
+      owned_(std::exchange(other.owned_, false)),
       in_path_(std::move(other.in_path_)),
       out_path_(std::move(other.out_path_)),
       err_path_(std::move(other.err_path_)) {}
 
 Fifos::~Fifos() {
-  if (dir_.empty()) return;
+  if (!owned_) return;
   for (const std::string* path : {&in_path_, &out_path_, &err_path_}) {
     if (!path->empty()) unlink(path->c_str());
   }
-  rmdir(dir_.c_str());
+}
+
+void Fifos::Remove(const std::string& base_dir, const std::string& path) {
+  absl::string_view stem = path;
+  if (!absl::ConsumePrefix(&stem, absl::StrCat(base_dir, "/"))) return;
+  if (!absl::ConsumeSuffix(&stem, kOutSuffix) && !absl::ConsumeSuffix(&stem, kInSuffix)) return;
+  // Nothing but a name of ours: a task's paths may be anybody's.
+  if (stem.empty() || absl::StrContains(stem, '/') || stem[0] == '.') return;
+  for (absl::string_view suffix : {kInSuffix, kOutSuffix, kErrSuffix}) {
+    unlink(absl::StrCat(base_dir, "/", stem, suffix).c_str());
+  }
 }
 
 void StdioPump::Run(const std::vector<Watch>& watches, const std::function<bool()>& done) {

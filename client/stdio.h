@@ -18,11 +18,11 @@
 
 namespace gantry::client {
 
-// Three fifos in a private directory, opened on our side; removed when destroyed.
+// Three fifos, opened on our side; removed when destroyed.
 class Fifos {
  public:
-  // Beneath `base_dir` (made, 0700). With `terminal` there is no stderr; without `with_stdin` no
-  // stdin. Opening blocks on nobody.
+  // In `base_dir` (made, 0700), under names that begin alike and are nobody else's. With `terminal`
+  // there is no stderr; without `with_stdin` no stdin. Opening blocks on nobody.
   static absl::StatusOr<Fifos> Create(const std::string& base_dir, bool with_stdin, bool terminal);
   // Opens fifos that exist already (a container's, for attach); removes nothing.
   static absl::StatusOr<Fifos> Open(const std::string& in, const std::string& out,
@@ -40,11 +40,13 @@ class Fifos {
   base::UniqueFd err;
 
   // Leaves the files where they are.
-  void Keep() { dir_.clear(); }
+  void Keep() { owned_ = false; }
+  // Removes the fifos that Create() made in `base_dir`, one of them being `path`, after Keep().
+  static void Remove(const std::string& base_dir, const std::string& path);
 
  private:
   Fifos() = default;
-  std::string dir_;
+  bool owned_ = false;
   std::string in_path_;
   std::string out_path_;
   std::string err_path_;

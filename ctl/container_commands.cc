@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/status.h"
+#include "client/stdio.h"
 #include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/logs.h"
 #include "ctl/output.h"
@@ -226,7 +227,7 @@ absl::Status RemoveContainer(const client::Connection& connection, const Contain
     }
     absl::Status deleted = DeleteTask(connection, record.id()).status();
     if (!deleted.ok() && !absl::IsNotFound(deleted)) return deleted;
-    RemoveFifos(task->stdout());
+    client::Fifos::Remove(kFifoBase, task->stdout());
   }
   GANTRY_RETURN_IF_ERROR(client::DeleteContainer(connection, record));
   auto log = record.labels().find(client::kLogLabel);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "ctl/command.h"
 #include "ctl/help.h"
 #include "ctl/output.h"
@@ -79,6 +80,8 @@ int Main(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  // For development: it costs more than all our locking.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   int code = gantry::ctl::Main({argv + 1, argv + argc});
   fflush(stdout);
   fflush(stderr);

@@ -43,7 +43,7 @@ absl::Status ClearOldTask(const client::Connection& connection, const std::strin
     return absl::FailedPreconditionError(
         absl::StrCat("container ", ShortId(id), " is ", TaskState(&*task), " already"));
   }
-  RemoveFifos(task->stdout());
+  client::Fifos::Remove(kFifoBase, task->stdout());
   return ForgetTask(connection, id);
 }
 

@@ -54,14 +54,11 @@ absl::StatusOr<client::ContainerRecord> MakeRecord(const RunOptions& run,
 
 absl::Status CheckNameFree(const client::Connection& connection, const std::string& name) {
   if (name.empty()) return absl::OkStatus();
-  GANTRY_ASSIGN_OR_RETURN(auto all, client::ListContainers(connection));
-  for (const client::ContainerRecord& record : all) {
-    if (client::ContainerName(record) != name && record.id() != name) continue;
-    return absl::AlreadyExistsError(absl::StrCat("the name \"", name, "\" belongs to container ",
-                                                 ShortId(record.id()), "; remove it (gantryctl rm ",
-                                                 name, ") or take another name"));
-  }
-  return absl::OkStatus();
+  GANTRY_ASSIGN_OR_RETURN(auto taken, client::ContainersNamed(connection, name));
+  if (taken.empty()) return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("the name \"", name, "\" belongs to container ",
+                                               ShortId(taken[0].id()), "; remove it (gantryctl rm ",
+                                               name, ") or take another name"));
 }
 
 absl::StatusOr<NewContainer> TryCreate(const client::Connection& connection, const RunOptions& run,

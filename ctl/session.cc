@@ -129,14 +129,6 @@ class Session {
 
 }  // namespace
 
-void RemoveFifos(const std::string& path) {
-  if (!absl::StartsWith(path, absl::StrCat(kFifoBase, "/"))) return;
-  size_t slash = path.rfind('/');
-  if (slash <= sizeof(kFifoBase)) return;
-  // Best effort: they lie in a directory that a reboot empties.
-  (void)base::RemoveTree(path.substr(0, slash));
-}
-
 int StartFailureCode(const absl::Status& status) {
   absl::string_view text = status.message();
   if (absl::StrContains(text, "executable file not found") ||

@@ -11,11 +11,8 @@
 
 namespace gantry::ctl {
 
-// Where the fifos of attached processes are made, and how to tell them from others'.
+// Where the fifos of attached processes are made.
 inline constexpr char kFifoBase[] = "/run/gantryctl/fifo";
-
-// Removes the fifos of a finished process when they are ours (`path`: one of them).
-void RemoveFifos(const std::string& path);
 
 // The exit code for a start that failed: 127 for a program that is not there, 126 for one that
 // cannot be run, else 125.

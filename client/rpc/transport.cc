@@ -31,7 +31,7 @@ constexpr size_t kMaxHeaders = 64 << 10;
 // Of one call, queued and not yet taken by the socket.
 constexpr size_t kMaxQueued = 1 << 20;
 constexpr size_t kSendBatch = 256 << 10;
-constexpr size_t kBuffer = 128 << 10;
+constexpr size_t kBuffer = 64 << 10;
 constexpr time_t kConnectSeconds = 10;
 
 absl::string_view View(const uint8_t* data, size_t size) {
@@ -110,9 +110,14 @@ struct Transport::Callbacks {
     return Self(user)->OnSend(stream, to, room, flags);
   }
 
-  static ssize_t OnFrameSize(nghttp2_session*, uint8_t, int32_t, int32_t connection_window,
-                             int32_t stream_window, uint32_t max_frame, void*) {
-    return std::min<int64_t>({connection_window, stream_window, max_frame, kMaxFrame});
+  // Not more than there is: the library allocates it.
+  static ssize_t OnFrameSize(nghttp2_session*, uint8_t, int32_t id, int32_t connection_window,
+                             int32_t stream_window, uint32_t max_frame,
+                             void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    Stream* stream = Self(user)->Find(id);
+    int64_t queued = stream == nullptr ? 0 : stream->out.size() - stream->out_taken;
+    return std::min<int64_t>(
+        {connection_window, stream_window, max_frame, kMaxFrame, std::max<int64_t>(queued, 1)});
   }
 
   static int OnError(nghttp2_session*, int, const char* text, size_t size,

@@ -108,8 +108,13 @@ constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | 
                                     CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
 
 base::Json Allow(absl::string_view names) {
-  std::vector<std::string> list = absl::StrSplit(names, ' ', absl::SkipEmpty());
-  return {{"names", list}, {"action", "SCMP_ACT_ALLOW"}};
+  base::Json rule;
+  base::Json& list = rule["names"];
+  for (absl::string_view name : absl::StrSplit(names, ' ', absl::SkipEmpty())) {
+    list.push_back(base::Json::string_t(name));
+  }
+  rule["action"] = "SCMP_ACT_ALLOW";
+  return rule;
 }
 
 base::Json AllowIf(absl::string_view name, base::Json argument) {

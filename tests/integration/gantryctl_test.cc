@@ -1,5 +1,7 @@
 // gantryctl against a gantryd of its own, as a person would use it.
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
@@ -51,6 +53,30 @@ TEST_F(GantryctlTest, LifeOfAContainerInTheBackground) {
   EXPECT_THAT(GantryctlOk({"ps", "-a"}), HasSubstr("exited (3)"));
   GantryctlOk({"rm", "web"});
   EXPECT_EQ(GantryctlOk({"ps", "-a", "-q"}), "");
+}
+
+TEST_F(GantryctlTest, ContainersAreFoundByIdPrefixAndName) {
+  std::string id = GantryctlOk({"run", "-d", "--name", "a.b-c", "busybox", "sleep", "1000"});
+  id.resize(64);
+  for (const std::string& typed : {id, id.substr(0, 12), id.substr(0, 3), std::string("a.b-c")}) {
+    EXPECT_EQ(GantryctlOk({"exec", typed, "hostname"}), id.substr(0, 12) + "\n") << typed;
+  }
+  for (const char* typed : {"axb-c", "a.b", "a\"b", "a\\", "g", ".*"}) {
+    auto exec = Gantryctl({"exec", typed, "true"});
+    EXPECT_EQ(exec.exit.code, 125) << typed;
+    EXPECT_THAT(exec.err, HasSubstr("there is no container")) << typed;
+  }
+  auto taken = Gantryctl({"run", "-d", "--name", "a.b-c", "busybox", "true"});
+  EXPECT_THAT(taken.err, HasSubstr("belongs to container"));
+  // More than one: no guess.
+  std::string others;
+  for (int i = 0; i < 17; ++i) others += GantryctlOk({"create", "busybox", "true"})[0];
+  char twice = 0;
+  for (char c : others) {
+    if (std::count(others.begin(), others.end(), c) > 1) twice = c;
+  }
+  EXPECT_THAT(Gantryctl({"exec", std::string(1, twice), "true"}).err, HasSubstr("could be"));
+  GantryctlOk({"rm", "--force", "a.b-c"});
 }
 
 TEST_F(GantryctlTest, OptionsReachTheContainer) {

@@ -85,10 +85,10 @@ void ChangeUser(const ChildLink& link, const ProcessPlan& plan) {
     link.Fail(Stage::kGroups, errno, "additional groups");
   }
   if (syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid) != 0) {
-    link.Fail(Stage::kUser, errno, "gid");
+    link.Fail(Stage::kUser, errno, "gid", static_cast<int>(plan.gid));
   }
   if (syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid) != 0) {
-    link.Fail(Stage::kUser, errno, "uid");
+    link.Fail(Stage::kUser, errno, "uid", static_cast<int>(plan.uid));
   }
 }
 

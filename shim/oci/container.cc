@@ -23,8 +23,10 @@
 #include "shim/oci/cgroup.h"
 #include "shim/oci/child.h"
 #include "shim/oci/hooks.h"
+#include "shim/oci/intel_rdt.h"
 #include "shim/oci/mounts.h"
 #include "shim/oci/namespaces.h"
+#include "shim/oci/net_devices.h"
 #include "shim/oci/process_plan.h"
 #include "shim/oci/rootfs_plan.h"
 #include "shim/oci/send_fd.h"
@@ -167,7 +169,7 @@ absl::Status Container::Impl::SendListener(int fd, pid_t process) const {
   message["pid"] = process;
   message["metadata"] = spec.linux_.seccomp_metadata;
   GANTRY_ASSIGN_OR_RETURN(message["state"],
-                          base::ParseJson(State(process == pid ? "created" : "running", pid)));
+                          base::ParseJson(State(process == pid ? "creating" : "running", pid)));
   return base::Annotate(SendFd(spec.linux_.seccomp_listener, base::DumpJson(message), fd),
                         "linux.seccomp.listenerPath");
 }
@@ -222,6 +224,10 @@ absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* proces
   };
   if (staged) GANTRY_RETURN_IF_ERROR(child.AdoptSibling(handlers.maps));
   GANTRY_RETURN_IF_ERROR(ApplyOomScore(child.pid(), *spec.process));
+  if (spec.linux_.intel_rdt) {
+    GANTRY_RETURN_IF_ERROR(JoinIntelRdt(*spec.linux_.intel_rdt, options.id, child.pid()));
+  }
+  GANTRY_RETURN_IF_ERROR(MoveNetDevices(spec, child.pid()));
   handlers.hooks = [&] {
     std::string state = State("creating", child.pid());
     GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", options.bundle, state));
@@ -264,6 +270,7 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   absl::Status status = build();
   if (!status.ok()) {
     impl->cgroup->KillAll().IgnoreError();
+    if (spec.linux_.intel_rdt) RemoveIntelRdt(*spec.linux_.intel_rdt, options.id).IgnoreError();
     absl::Status removed = impl->cgroup->Remove(/*killed=*/true);
     if (!removed.ok()) base::LogWarn("cgroup left behind", {{"error", removed.message()}});
     return status;
@@ -383,6 +390,9 @@ absl::Status Container::Delete() {
   if (!impl_->cgroup->Remove().ok()) {
     GANTRY_RETURN_IF_ERROR(impl_->cgroup->KillAll());
     GANTRY_RETURN_IF_ERROR(impl_->cgroup->Remove(/*killed=*/true));
+  }
+  if (impl_->spec.linux_.intel_rdt) {
+    GANTRY_RETURN_IF_ERROR(RemoveIntelRdt(*impl_->spec.linux_.intel_rdt, impl_->options.id));
   }
   impl_->stand = Stand::kDeleted;
   const auto& hooks = impl_->spec.hooks.poststop;

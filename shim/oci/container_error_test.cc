@@ -29,10 +29,14 @@ TEST(ContainerErrorTest, MissingProgram) {
   TestBundle bundle;
   absl::Status status = RunProgram(&bundle, "foo");
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(status.message(), "exec: \"foo\": executable file not found in $PATH");
+  EXPECT_EQ(status.message(),
+            "exec: \"foo\": executable file not found in $PATH: give its full path or add it to "
+            "the image");
   status = RunProgram(&bundle, "/bin/foo");
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(status.message(), "exec: \"/bin/foo\": stat /bin/foo: no such file or directory");
+  EXPECT_EQ(status.message(),
+            "exec: \"/bin/foo\": stat /bin/foo: no such file or directory: correct the path or add "
+            "it to the image");
 }
 
 TEST(ContainerErrorTest, NotExecutable) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "shim/oci/protocol.h"
+#include "shim/oci/spec.h"
 
 namespace gantry::oci {
 
@@ -25,6 +26,10 @@ absl::Status ExplainReport(const Report& report, pid_t child);
 // text comes after the error's own: "its interpreter \"/bin/bash\" does not exist in the
 // container". Empty when there is nothing to add.
 std::string ExplainExec(int root_fd, const std::string& program, int error);
+
+// Why a program that was started ended with `status`, when the files in `root_fd` tell: a library
+// that its dynamic linker cannot have found. Empty when there is nothing to say.
+std::string ExplainExit(int root_fd, const ProcessSpec& process, int status);
 
 }  // namespace gantry::oci
 

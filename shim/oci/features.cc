@@ -46,10 +46,10 @@ std::string FeaturesJson() {
                                {"supportedFlags", SeccompFlags()}};
   linux_features["apparmor"] = {{"enabled", true}};
   linux_features["selinux"] = {{"enabled", true}};
-  linux_features["intelRdt"] = {{"enabled", false}};
+  linux_features["intelRdt"] = {{"enabled", true}, {"schemata", true}, {"monitoring", true}};
   linux_features["mountExtensions"] = {{"idmap", {{"enabled", true}}}};
   linux_features["memoryPolicy"] = {{"modes", MemoryPolicyModes()}, {"flags", MemoryPolicyFlags()}};
-  linux_features["netDevices"] = {{"enabled", false}};
+  linux_features["netDevices"] = {{"enabled", true}};
   return base::DumpJson(features);
 }
 

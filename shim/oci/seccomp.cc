@@ -349,7 +349,7 @@ absl::StatusOr<SeccompProgram> CompileSeccomp(absl::string_view json) {
   GANTRY_RETURN_IF_ERROR(status);
   SeccompProgram program;
   program.flags = profile.flags;
-  if (HasNotify(reader)) {
+  if (!reader.String("listenerPath").empty()) {
     program.flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
   } else {
     program.flags &= ~kWaitKillable;  // the kernel takes it with a listener only

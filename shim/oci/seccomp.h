@@ -20,8 +20,9 @@ struct SeccompProgram {
 // (optimize level 2: the kernel loads it 3 to 4 times faster). A system call whose number is above
 // all that the profile names gets ENOSYS instead of EPERM, so that programs fall back as on an
 // older kernel. Names unknown to libseccomp are skipped, as runc does. Takes 12-15 ms for Docker's
-// default profile. InvalidArgument for unknown actions, operators or architectures. With rules of
-// SCMP_ACT_NOTIFY the flags have SECCOMP_FILTER_FLAG_NEW_LISTENER.
+// default profile. InvalidArgument for unknown actions, operators or architectures. With a
+// listenerPath, which rules of SCMP_ACT_NOTIFY need, the flags have
+// SECCOMP_FILTER_FLAG_NEW_LISTENER.
 absl::StatusOr<SeccompProgram> CompileSeccomp(absl::string_view json);
 
 // As CompileSeccomp, but looks in memory and then in `cache_dir` (a private directory of ours; may

@@ -52,6 +52,11 @@ absl::Status CloneError(int error, int join_pid) {
     return absl::FailedPreconditionError(
         "clone: the pid namespace to join has lost its first process");
   }
+  if (error == EAGAIN) {
+    return absl::ResourceExhaustedError(
+        "clone: a limit of processes is reached: raise RLIMIT_NPROC, kernel.pid_max or the pids "
+        "limit of the engine's cgroup");
+  }
   return base::ErrnoStatus(error, "clone with new namespaces");
 }
 

@@ -117,7 +117,8 @@ TEST_F(CliTest, WritesErrorsToTheLogAsRuncDoes) {
   auto line = base::ParseJson(base::ReadFile(bundle_.dir() + "/log").value_or(""));
   ASSERT_TRUE(line.ok());
   EXPECT_EQ(base::JsonString(*line, "level"), "error");
-  EXPECT_EQ(base::JsonString(*line, "msg"), "exec: \"nosuch\": executable file not found in $PATH");
+  EXPECT_THAT(base::JsonString(*line, "msg"),
+              HasSubstr("exec: \"nosuch\": executable file not found in $PATH"));
   EXPECT_EQ(Status(), "none");
 }
 

@@ -27,9 +27,7 @@ absl::StatusOr<base::Json> StateOf(const Record& record) {
   state["pid"] = status == "stopped" ? 0 : record.pid;
   state["status"] = status;
   state["bundle"] = record.options.bundle;
-  state["rootfs"] = record.spec.root_path.find('/') == 0
-                        ? record.spec.root_path
-                        : absl::StrCat(record.options.bundle, "/", record.spec.root_path);
+  state["rootfs"] = record.RootfsPath();
   state["created"] = record.created;
   if (!record.spec.annotations.empty()) state["annotations"] = record.spec.annotations;
   return state;

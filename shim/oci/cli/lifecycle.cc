@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -19,6 +20,7 @@
 #include "shim/oci/capabilities.h"
 #include "shim/oci/cli/commands.h"
 #include "shim/oci/cli/foreground.h"
+#include "shim/oci/explain.h"
 #include "shim/oci/send_fd.h"
 
 namespace gantry::oci {
@@ -166,6 +168,13 @@ absl::StatusOr<int> RunStart(const Globals& globals, const Args& args) {
   return started;
 }
 
+void ExplainEnd(const Record& record, int status) {
+  auto root = base::Open(record.RootfsPath(), O_PATH | O_DIRECTORY);
+  if (!root.ok()) return;
+  std::string why = ExplainExit(root->get(), *record.spec.process, status);
+  if (!why.empty()) fprintf(stderr, "gantry-oci: %s\n", why.c_str());
+}
+
 absl::StatusOr<int> RunRun(const Globals& globals, const Args& args) {
   Store store(globals.root);
   bool detached = args.Has("detach");
@@ -178,6 +187,7 @@ absl::StatusOr<int> RunRun(const Globals& globals, const Args& args) {
   absl::Status started = StartRecord(store, record);
   absl::StatusOr<int> status = 0;
   if (!detached || !started.ok()) status = Attend(std::move(init));
+  if (!detached && started.ok() && status.ok()) ExplainEnd(record, *status);
   if (!started.ok() || (!detached && !args.Has("keep"))) {
     GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container, record.Open());
     GANTRY_RETURN_IF_ERROR(container->Delete());

@@ -53,6 +53,11 @@ absl::StatusOr<std::unique_ptr<Container>> Record::Open() const {
   return Container::Open(options, spec, pid);
 }
 
+std::string Record::RootfsPath() const {
+  if (absl::StartsWith(spec.root_path, "/")) return spec.root_path;
+  return absl::StrCat(options.bundle, "/", spec.root_path);
+}
+
 absl::Status Store::Reserve(const std::string& id, const std::string& bundle) {
   GANTRY_RETURN_IF_ERROR(CheckId(id));
   GANTRY_ASSIGN_OR_RETURN(std::string config, base::ReadFile(bundle + "/config.json"));

@@ -23,6 +23,7 @@ struct Record {
   // "created", "running", "paused" or "stopped".
   absl::StatusOr<std::string> Status() const;
   absl::StatusOr<std::unique_ptr<Container>> Open() const;
+  std::string RootfsPath() const;
 };
 
 class Store {

@@ -342,6 +342,8 @@ TEST_F(ContentStoreTest, CollectsWithTheGarbageCollectorsRules) {
     void Root(const GcNode& n, GcReach) override { seen.push_back("root " + n.key); }
     void Edge(const GcNode& a, const GcNode& b) override { seen.push_back(a.key + " -> " + b.key); }
     void ParentEdge(const GcNode&, const GcNode&) override {}
+    void EdgeIfUsed(const GcNode&, const GcNode&, GcUse) override {}
+    void UsedAt(const GcNode&, absl::Time) override {}
     absl::Time now() const override { return absl::Now(); }
     std::vector<std::string> seen;
   } recorder;

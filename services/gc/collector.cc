@@ -119,11 +119,15 @@ void GarbageCollector::Stop() {
 void GarbageCollector::OnCommit(const CommitInfo& info) {
   absl::MutexLock lock(&mu_);
   if (!info.events.empty()) ++mutations_;
+  if (info.dirty) ++deletions_;
   const bool many = options_.mutation_threshold > 0 && mutations_ >= options_.mutation_threshold;
   if (!info.dirty && !many) return;
   const absl::Time when = absl::Now() + options_.schedule_delay;
-  if (when >= scheduled_) return;
-  scheduled_ = when;
+  const bool urgent = options_.deletion_threshold > 0 &&
+                      deletions_ >= options_.deletion_threshold && not_before_ > when;
+  if (urgent) not_before_ = absl::InfinitePast();
+  if (when >= scheduled_ && !urgent) return;
+  scheduled_ = std::min(scheduled_, when);
   cv_.SignalAll();
 }
 
@@ -157,7 +161,7 @@ void GarbageCollector::Loop() {
     }
     const uint64_t covers = requested_;
     scheduled_ = absl::InfiniteFuture();
-    mutations_ = 0;
+    mutations_ = deletions_ = 0;
     mu_.Unlock();
     absl::StatusOr<GcStats> stats = Collect();
     mu_.Lock();

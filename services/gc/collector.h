@@ -27,6 +27,9 @@ struct GcOptions {
   absl::Duration startup_delay = absl::Seconds(1);
   // Automatic collections take at most this part of the time (at most 0.5; 0: no such limit).
   double pause_threshold = 0.02;
+  // After so many changes that may have left garbage one follows whatever pause_threshold says. 0:
+  // never.
+  int deletion_threshold = 0;
   // One also follows after so many changes with events since the last (something may have expired).
   // 0: none.
   int mutation_threshold = 100;
@@ -95,6 +98,7 @@ class GarbageCollector : public GcRunner {
   absl::Time scheduled_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   absl::Time not_before_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   int mutations_ ABSL_GUARDED_BY(mu_) = 0;
+  int deletions_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace gantry::services

@@ -226,6 +226,43 @@ TEST_F(CollectorTest, RootLabelsAndExpiry) {
   EXPECT_THAT(db_.TakeTopics(), ElementsAre("ns /images/delete"));
 }
 
+TEST_F(CollectorTest, ConditionalLabelsReachWhatWasUsedThen) {
+  struct Case {
+    const char* name;
+    absl::Duration used;  // before now; infinite: no such label
+    const char* condition;
+    bool kept;
+  } cases[] = {
+      {"recent", absl::Hours(1), "usedat<24h", true},
+      {"old", absl::Hours(48), "usedat<24h", false},
+      {"old-enough", absl::Hours(48), "usedat>24h", true},
+      {"too-recent", absl::Hours(1), "usedat>24h", false},
+      {"either", absl::Hours(1), "nosuch=1,usedat>24h,usedat<2h", true},
+      {"not-an-order", absl::Hours(1), "usedat<=24h", false},
+      {"no-duration", absl::Hours(1), "usedat<soon", false},
+      {"never", absl::InfiniteDuration(), "usedat<24h", false},
+  };
+  Labels labels;
+  std::vector<std::string> want = {"i", "m", "loose"};
+  for (const Case& c : cases) {
+    Labels used;
+    if (c.used != absl::InfiniteDuration())
+      used.emplace_back("containerd.io/gc.cond.value-usedat", In(-c.used));
+    Snapshot(c.name, "", used);
+    labels.emplace_back(absl::StrCat("containerd.io/gc.cond.snapshot.ovl/", c.name),
+                        absl::StrCat(c.condition, "|", c.name));
+    if (c.kept) want.push_back(c.name);
+  }
+  labels.emplace_back("containerd.io/gc.cond.snapshot.ovl/malformed", "usedat<24h");
+  // Of an image that is a root, and of content that it reaches; from nowhere nothing is kept.
+  Image("i", "m", labels);
+  Blob("m", {{"containerd.io/gc.cond.snapshot/ovl", "usedat<24h|loose"}});
+  Snapshot("loose", "", {{"containerd.io/gc.cond.value-usedat", In(-absl::Hours(1))}});
+  Blob("lost", {{"containerd.io/gc.cond.snapshot.ovl", "usedat<24h|lost"}});
+  Snapshot("lost", "", {{"containerd.io/gc.cond.value-usedat", In(-absl::Hours(1))}});
+  EXPECT_THAT(Left(), ::testing::UnorderedElementsAreArray(want));
+}
+
 TEST_F(CollectorTest, LeasesKeepWhatTheyList) {
   Blob("a", {{"containerd.io/gc.ref.content", "a2"}});
   Blob("a2");
@@ -400,6 +437,35 @@ TEST_F(CollectorTest, RaceWithWriters) {
   for (std::thread& writer : writers) writer.join();
   ASSERT_TRUE(collector_.RunNow().ok());
   EXPECT_EQ(Remaining().size(), 3u * 30 * 3);  // image, manifest, layer of every second pull
+}
+
+TEST_F(CollectorTest, ManyDeletionsDoNotWaitForThePause) {
+  GcOptions options;
+  options.startup_delay = absl::InfiniteDuration();
+  options.schedule_delay = absl::ZeroDuration();
+  options.pause_threshold = 1e-9;  // a pause of hours after the first
+  options.deletion_threshold = 3;
+  GarbageCollector collector(db_.get(), options);
+  for (GcParticipant* p : std::initializer_list<GcParticipant*>{&images_, &storage_}) {
+    collector.Register(p);
+  }
+  collector.Start();
+  const auto remove = [&](const std::string& name) {
+    Image(name, name);
+    Blob(name);
+    ASSERT_TRUE(images_.Delete(ctx_, name).ok());
+  };
+  const auto gone = [&](int tries) {
+    for (int i = 0; i < tries && !Remaining().empty(); ++i) absl::SleepFor(absl::Milliseconds(10));
+    return Remaining().empty();
+  };
+  remove("a");
+  EXPECT_TRUE(gone(300));
+  remove("b");
+  remove("c");
+  EXPECT_FALSE(gone(10)) << "two are not enough";
+  remove("d");
+  EXPECT_TRUE(gone(300));
 }
 
 TEST_F(CollectorTest, CollectsByItselfAfterADeletion) {

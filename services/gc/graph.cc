@@ -38,10 +38,33 @@ void GcGraph::ParentEdge(const GcNode& from, const GcNode& to) { AddLink(from, t
 
 void GcGraph::AddLink(const GcNode& from, const GcNode& to, bool parent) {
   const Id from_id = Intern(from);
+  Link(from_id, Intern(to), parent);
+}
+
+void GcGraph::Link(Id from, Id to, bool parent) {
+  vertices_[from].links.push_back({to, parent});
+  const Mark mark = vertices_[from].mark;
+  if (mark == kFull || (mark == kFlat && parent)) Raise(to, mark);
+}
+
+void GcGraph::EdgeIfUsed(const GcNode& from, const GcNode& to, GcUse use) {
+  const Id from_id = Intern(from);
   const Id to_id = Intern(to);
-  vertices_[from_id].links.push_back({to_id, parent});
-  const Mark mark = vertices_[from_id].mark;
-  if (mark == kFull || (mark == kFlat && parent)) Raise(to_id, mark);
+  Use& known = uses_[to_id];
+  known.wanted.emplace_back(from_id, use);
+  for (absl::Time when : known.times) LinkIfUsed(from_id, to_id, use, when);
+}
+
+void GcGraph::UsedAt(const GcNode& node, absl::Time when) {
+  const Id id = Intern(node);
+  Use& known = uses_[id];
+  known.times.push_back(when);
+  for (const auto& [from, use] : known.wanted) LinkIfUsed(from, id, use, when);
+}
+
+void GcGraph::LinkIfUsed(Id from, Id to, const GcUse& use, absl::Time when) {
+  const absl::Duration age = now_ - when;
+  if (use.within ? age < use.age : age > use.age) Link(from, to, /*parent=*/false);
 }
 
 void GcGraph::Raise(Id first, Mark first_mark) {
@@ -51,7 +74,7 @@ void GcGraph::Raise(Id first, Mark first_mark) {
     stack_.pop_back();
     if (vertices_[id].mark >= mark) continue;
     vertices_[id].mark = mark;
-    for (const Link& link : vertices_[id].links) {
+    for (const Reference& link : vertices_[id].links) {
       if (mark == kFull || link.parent) stack_.emplace_back(link.to, mark);
     }
   }

@@ -30,6 +30,8 @@ class GcGraph : public GcVisitor {
   void Root(const GcNode& node, GcReach reach) override;
   void Edge(const GcNode& from, const GcNode& to) override;
   void ParentEdge(const GcNode& from, const GcNode& to) override;
+  void EdgeIfUsed(const GcNode& from, const GcNode& to, GcUse use) override;
+  void UsedAt(const GcNode& node, absl::Time when) override;
   absl::Time now() const override { return now_; }
 
   // The record is gone: nothing is left to remove.
@@ -43,7 +45,7 @@ class GcGraph : public GcVisitor {
  private:
   using Id = uint32_t;
   enum Mark : uint8_t { kNone, kFlat, kFull };
-  struct Link {
+  struct Reference {
     Id to;
     bool parent;
   };
@@ -54,7 +56,12 @@ class GcGraph : public GcVisitor {
   struct Vertex {
     const GcNode* node;  // the key in ids_
     Mark mark = kNone;
-    std::vector<Link> links;
+    std::vector<Reference> links;
+  };
+  // What is known of a node that conditional edges lead to.
+  struct Use {
+    std::vector<absl::Time> times;
+    std::vector<std::pair<Id, GcUse>> wanted;  // from
   };
   struct NodeHash {
     size_t operator()(const GcNode& node) const;
@@ -62,12 +69,15 @@ class GcGraph : public GcVisitor {
 
   Id Intern(const GcNode& node);
   void AddLink(const GcNode& from, const GcNode& to, bool parent);
+  void LinkIfUsed(Id from, Id to, const GcUse& use, absl::Time when);
+  void Link(Id from, Id to, bool parent);
   void Raise(Id id, Mark mark);
 
   const absl::Time now_;
   // Nodes stay where they are: the vertices point to them.
   std::unordered_map<GcNode, Id, NodeHash> ids_;
   std::vector<Vertex> vertices_;
+  absl::flat_hash_map<Id, Use> uses_;
   std::vector<std::pair<Id, Mark>> stack_;               // of Raise(), kept for its memory
   absl::flat_hash_map<std::string, Existing> existing_;  // by key of the record
   size_t participant_ = 0;

@@ -37,6 +37,12 @@ enum class GcReach {
   kFlat,
 };
 
+// A condition on when an object was used last.
+struct GcUse {
+  bool within = true;  // used within `age` before now; else longer ago than that
+  absl::Duration age;
+};
+
 // What a participant tells of one record.
 class GcVisitor {
  public:
@@ -49,6 +55,9 @@ class GcVisitor {
   virtual void Edge(const GcNode& from, const GcNode& to) = 0;
   // As Edge(), and also for those who keep `from` only flatly: a snapshot's parent.
   virtual void ParentEdge(const GcNode& from, const GcNode& to) = 0;
+  // As Edge() if one of the times that UsedAt() tells of `to`, in whatever order, meets `use`.
+  virtual void EdgeIfUsed(const GcNode& from, const GcNode& to, GcUse use) = 0;
+  virtual void UsedAt(const GcNode& node, absl::Time when) = 0;
   // The moment that containerd.io/gc.expire is compared with.
   virtual absl::Time now() const = 0;
 };
@@ -97,7 +106,9 @@ using LabelMap = google::protobuf::Map<std::string, std::string>;
 
 // Edges for the labels containerd.io/gc.ref.content[./…], containerd.io/gc.ref.snapshot.NAME[/…]
 // and containerd.io/gc.ref.image[./…], and the backward ones (containerd.io/gc.bref.…) which keep
-// `node` as long as the object that they name is kept.
+// `node` as long as the object that they name is kept. Of content and images also
+// containerd.io/gc.cond.snapshot.NAME[/…] = "usedat<24h|KEY" (or ">", several separated by commas:
+// one must hold), which refers to a snapshot whose containerd.io/gc.cond.value-usedat meets it.
 void GcVisitLabels(const GcNode& node, const LabelMap& labels, GcVisitor* visitor);
 
 // Whether the labels make content or a snapshot a root: containerd.io/gc.root, or a

@@ -321,6 +321,8 @@ class Recorder : public GcVisitor {
   void ParentEdge(const GcNode& from, const GcNode& to) override {
     said.push_back(absl::StrCat("parent ", from.key, " ", to.key));
   }
+  void EdgeIfUsed(const GcNode&, const GcNode&, GcUse) override {}
+  void UsedAt(const GcNode& node, absl::Time) override { said.push_back("used " + node.key); }
   absl::Time now() const override { return absl::Now(); }
 };
 

@@ -2,8 +2,10 @@
 
 #include <glob.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -49,10 +51,21 @@ class TableReader {
   template <typename Int>
   void Integer(absl::string_view key, Int* out) {
     if (const toml::node* node = Take(key)) {
-      if (auto value = node->value_exact<int64_t>()) {
+      auto value = node->value_exact<int64_t>();
+      if (value && std::in_range<Int>(*value)) {
         *out = static_cast<Int>(*value);
       } else {
-        Fail(key, *node, "an integer");
+        Fail(key, *node, value ? "an integer in its range" : "an integer");
+      }
+    }
+  }
+
+  void Number(absl::string_view key, double* out) {
+    if (const toml::node* node = Take(key)) {
+      if (node->is_number()) {
+        *out = *node->value<double>();
+      } else {
+        Fail(key, *node, "a number");
       }
     }
   }
@@ -132,8 +145,9 @@ class TableReader {
 void ReadScheduler(TableReader& table, Config* config) {
   table.Duration("startup_delay", &config->gc.startup_delay);
   table.Duration("schedule_delay", &config->gc.schedule_delay);
+  table.Integer("deletion_threshold", &config->gc.deletion_threshold);
   table.Integer("mutation_threshold", &config->gc.mutation_threshold);
-  table.Ignore("pause_threshold");  // writers are never paused here
+  table.Number("pause_threshold", &config->gc.pause_threshold);
 }
 
 void ReadRegistry(TableReader& table, Config* config) {
@@ -163,6 +177,7 @@ void ReadRoot(TableReader& table, Config* config) {
   table.Ignore("imports");
   table.String("root", &config->root);
   table.String("state", &config->state);
+  table.Integer("oom_score", &config->oom_score);
   table.Table("grpc", [config](TableReader& t) {
     t.String("address", &config->grpc.address);
     t.Integer("uid", &config->grpc.uid);
@@ -223,6 +238,13 @@ absl::Status Validate(const toml::table& table, const Config& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("configuration version ", version, " is not supported; versions 2 and 3 are"));
   }
+  if (config.oom_score < -1000 || config.oom_score > 1000) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("oom_score ", config.oom_score, " is not between -1000 and 1000"));
+  }
+  if (!(config.gc.pause_threshold >= 0 && config.gc.pause_threshold <= 1)) {
+    return absl::InvalidArgumentError("pause_threshold is a part of the time, between 0 and 1");
+  }
   static const std::set<std::string>* levels = new std::set<std::string>{
       "", "trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"};
   if (!levels->contains(config.log_level)) {
@@ -259,10 +281,32 @@ std::vector<std::string> ImportedFiles(const toml::table& table, const std::stri
   return files;
 }
 
+bool PrintableAscii(absl::string_view value) {
+  return std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c < 0x7f; });
+}
+
+// TOML tells numbers with a point from integers.
+std::string Decimal(double value) {
+  std::string out = absl::StrCat(value);
+  return out.find_first_of(".e") == std::string::npos ? out + ".0" : out;
+}
+
+// A TOML string.
 std::string Quote(absl::string_view value) {
-  std::string out = "'";
-  absl::StrAppend(&out, value, "'");
-  return out;
+  // A literal where that can be: it needs no escapes.
+  if (value.find_first_of("'\n\r") == absl::string_view::npos && PrintableAscii(value))
+    return absl::StrCat("'", value, "'");
+  std::string out = "\"";
+  for (char c : value) {
+    if (c == '"' || c == '\\') {
+      absl::StrAppend(&out, "\\", absl::string_view(&c, 1));
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      absl::StrAppend(&out, "\\u", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad4));
+    } else {
+      out.push_back(c);
+    }
+  }
+  return out + "\"";
 }
 
 }  // namespace
@@ -291,8 +335,9 @@ std::string FormatConfig(const Config& c) {
   std::string out;
   absl::StrAppend(
       &out, "version = 3\nroot = ", Quote(c.root), "\nstate = ", Quote(c.state),
-      "\n\n[grpc]\naddress = ", Quote(c.grpc.address), "\nuid = ", c.grpc.uid,
-      "\ngid = ", c.grpc.gid, "\nmax_recv_message_size = ", c.grpc.max_recv_message_size,
+      "\noom_score = ", c.oom_score, "\n\n[grpc]\naddress = ", Quote(c.grpc.address),
+      "\nuid = ", c.grpc.uid, "\ngid = ", c.grpc.gid,
+      "\nmax_recv_message_size = ", c.grpc.max_recv_message_size,
       "\nmax_send_message_size = ", c.grpc.max_send_message_size,
       "\n\n[ttrpc]\naddress = ", Quote(c.ttrpc_address),
       "\n\n[debug]\nlevel = ", Quote(c.log_level), "\nformat = ", Quote(c.log_format),
@@ -300,13 +345,15 @@ std::string FormatConfig(const Config& c) {
       "\n\n[plugins.'io.containerd.gc.v1.scheduler']\nstartup_delay = ",
       Quote(absl::FormatDuration(c.gc.startup_delay)),
       "\nschedule_delay = ", Quote(absl::FormatDuration(c.gc.schedule_delay)),
-      "\nmutation_threshold = ", c.gc.mutation_threshold, "\n",
+      "\ndeletion_threshold = ", c.gc.deletion_threshold,
+      "\nmutation_threshold = ", c.gc.mutation_threshold,
+      "\npause_threshold = ", Decimal(c.gc.pause_threshold), "\n",
       "\n\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = ", Quote(c.default_snapshotter),
       "\n\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ",
       Quote(c.registry_config_path), "\n");
   for (const auto& [name, address] : c.proxy_snapshotters) {
-    absl::StrAppend(&out, "\n[proxy_plugins.'", name,
-                    "']\ntype = 'snapshot'\naddress = ", Quote(address), "\n");
+    absl::StrAppend(&out, "\n[proxy_plugins.", Quote(name),
+                    "]\ntype = 'snapshot'\naddress = ", Quote(address), "\n");
   }
   absl::StrAppend(&out, "\n[gantry]\nshim = ", Quote(c.shim_path),
                   "\nshim_zygote = ", c.shim_zygote ? "true" : "false", "\n\n[gantry.runtimes]\n");

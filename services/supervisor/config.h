@@ -37,8 +37,13 @@ struct Config {
   struct Gc {
     absl::Duration startup_delay = absl::Milliseconds(100);
     absl::Duration schedule_delay = absl::ZeroDuration();
+    // See GcOptions (services/gc/collector.h) for these.
+    int deletion_threshold = 0;
     int mutation_threshold = 100;
+    double pause_threshold = 0.02;
   } gc;
+  // Of gantryd's own process; shims, and containers whose spec sets none, inherit it. 0: as it is.
+  int oom_score = 0;
 
   // Registry hosts directory (certs.d layout).
   std::string registry_config_path = "/etc/gantry/certs.d:/etc/containerd/certs.d";

@@ -48,8 +48,7 @@ state = "/run/containerd"
 
 TEST(Config, NamesKeysWithoutMeaning) {
   auto config = ParseConfig(
-      "version = 3\ndisabled_plugins = []\noom_score = "
-      "-999\n[plugins.'io.containerd.nri.v1.nri']\ndisable = "
+      "version = 3\ndisabled_plugins = []\n[plugins.'io.containerd.nri.v1.nri']\ndisable = "
       "true\n[grpc]\nfoo = 1\n",
       "c");
   ASSERT_TRUE(config.ok()) << config.status();
@@ -57,7 +56,6 @@ TEST(Config, NamesKeysWithoutMeaning) {
   EXPECT_THAT(config->warnings,
               Contains(HasSubstr("\"plugins.io.containerd.nri.v1.nri.disable\"")));
   EXPECT_THAT(config->warnings, Contains(HasSubstr("\"grpc.foo\"")));
-  EXPECT_THAT(config->warnings, Contains(HasSubstr("\"oom_score\"")));
 }
 
 TEST(Config, RefusesWhatItCannotMean) {
@@ -71,6 +69,10 @@ TEST(Config, RefusesWhatItCannotMean) {
       {"nested type", "version = 2\n[grpc]\nuid = \"x\"", "\"grpc.uid\" must be an integer"},
       {"version", "version = 1", "version 1 is not supported"},
       {"level", "version = 2\n[debug]\nlevel = \"loud\"", "\"loud\" is unknown"},
+      {"range", "version = 2\n[grpc]\nuid = 4294967296", "\"grpc.uid\" must be an integer in its"},
+      {"oom score", "version = 2\noom_score = -1001", "between -1000 and 1000"},
+      {"pause", "version = 2\n[plugins.'io.containerd.gc.v1.scheduler']\npause_threshold = 7.5",
+       "between 0 and 1"},
       {"duration",
        "version = 2\n[plugins.'io.containerd.gc.v1.scheduler']\nschedule_delay = \"soon\"",
        "must be a duration"},
@@ -87,11 +89,19 @@ TEST(Config, DumpIsReadBackTheSame) {
   config.root = "/a";
   config.proxy_snapshotters["x"] = "/x.sock";
   config.runtimes["io.containerd.runc.v2"] = "/usr/bin/containerd-shim-runc-v2";
+  config.runtimes["it's \\ \"a\"\n\x01"] = "";
+  config.oom_score = -5;
   config.gc.schedule_delay = absl::Seconds(2);
+  config.gc.deletion_threshold = 7;
+  config.gc.pause_threshold = 0;
   std::string text = FormatConfig(config);
   auto again = ParseConfig(text, "dump");
   ASSERT_TRUE(again.ok()) << again.status() << text;
   EXPECT_EQ(FormatConfig(*again), text);
+  EXPECT_EQ(again->runtimes, config.runtimes);
+  EXPECT_EQ(again->oom_score, -5);
+  EXPECT_EQ(again->gc.deletion_threshold, 7);
+  EXPECT_EQ(again->gc.pause_threshold, 0);
   EXPECT_THAT(again->warnings, IsEmpty());
 }
 

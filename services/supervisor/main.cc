@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/status.h"
 #include "base/unique_fd.h"
 #include "services/supervisor/config.h"
 #include "services/supervisor/daemon.h"
@@ -61,7 +62,27 @@ void WaitForSignal(int signals, IdleMemory* idle) {
   }
 }
 
-// Blocks until SIGTERM or SIGINT; SIGHUP reads the log level again.
+// Lowering it takes CAP_SYS_RESOURCE, which containers often lack: no reason not to serve.
+void ApplyOomScore(int score) {
+  if (score == 0) return;
+  absl::Status written = base::WriteFile("/proc/self/oom_score_adj", absl::StrCat(score));
+  if (!written.ok()) {
+    base::LogWarn("oom_score is not applied",
+                  {{"wanted", absl::StrCat(score)}, {"error", written.message()}});
+  }
+}
+
+// What can change while we run; the rest takes a restart, which no container notices.
+absl::Status Reload(const Flags& flags) {
+  GANTRY_ASSIGN_OR_RETURN(Config config, EffectiveConfig(flags));
+  GANTRY_RETURN_IF_ERROR(ChangeLogLevel(config.log_level));
+  ApplyOomScore(config.oom_score);
+  base::LogInfo("configuration read again: log level and OOM score",
+                {{"log_level", config.log_level}, {"oom_score", absl::StrCat(config.oom_score)}});
+  return absl::OkStatus();
+}
+
+// Blocks until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 void WaitForEnd(int signals, const Flags& flags) {
   IdleMemory idle;
   signalfd_siginfo info;
@@ -74,13 +95,8 @@ void WaitForEnd(int signals, const Flags& flags) {
                     {{"signal", strsignal(static_cast<int>(info.ssi_signo))}});
       return;
     }
-    absl::StatusOr<Config> config = EffectiveConfig(flags);
-    absl::Status applied = config.ok() ? ChangeLogLevel(config->log_level) : config.status();
-    if (applied.ok()) {
-      base::LogInfo("configuration read again", {{"log_level", config->log_level}});
-    } else {
-      base::LogError("configuration not reloaded", {{"error", applied.message()}});
-    }
+    if (absl::Status reloaded = Reload(flags); !reloaded.ok())
+      base::LogError("configuration not reloaded", {{"error", reloaded.message()}});
   }
 }
 
@@ -99,6 +115,7 @@ int Serve(const Flags& flags) {
     return Fail(logging);
   }
   for (const std::string& warning : config->warnings) base::LogWarn(warning);
+  ApplyOomScore(config->oom_score);
   absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(*config);
   if (!daemon.ok()) {
     base::LogError("gantryd cannot start", {{"error", daemon.status().message()}});
@@ -129,18 +146,20 @@ int Main(int argc, char** argv) {
       config->add_subcommand("default", "The configuration of a new gantryd");
   CLI::App* config_dump =
       config->add_subcommand("dump", "The configuration in effect: file and flags");
+  CLI::App* config_migrate = config->add_subcommand(
+      "migrate", "The file as gantryd understands it, in the newest version of the format");
   CLI11_PARSE(app, argc, argv);
 
   if (config_default->parsed()) {
     std::cout << FormatConfig(Config());
     return 0;
   }
-  if (config_dump->parsed()) {
-    absl::StatusOr<Config> effective = EffectiveConfig(flags);
-    if (!effective.ok()) return Fail(effective.status());
-    for (const std::string& warning : effective->warnings)
-      std::cerr << "gantryd: " << warning << "\n";
-    std::cout << FormatConfig(*effective);
+  if (config_dump->parsed() || config_migrate->parsed()) {
+    absl::StatusOr<Config> shown =
+        config_dump->parsed() ? EffectiveConfig(flags) : LoadConfig(flags.config);
+    if (!shown.ok()) return Fail(shown.status());
+    for (const std::string& warning : shown->warnings) std::cerr << "gantryd: " << warning << "\n";
+    std::cout << FormatConfig(*shown);
     return 0;
   }
   return Serve(flags);

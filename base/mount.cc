@@ -221,6 +221,16 @@ absl::StatusOr<TemporaryMount> TemporaryMount::Create(const std::vector<Mount>& 
   return TemporaryMount(std::move(path));
 }
 
+absl::Status TemporaryMount::Sweep(const std::string& base) {
+  GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDir(base));
+  for (const std::string& name : names) {
+    std::string path = absl::StrCat(base, "/", name);
+    GANTRY_RETURN_IF_ERROR(UnmountAll(path));
+    GANTRY_RETURN_IF_ERROR(RemoveTree(path));
+  }
+  return absl::OkStatus();
+}
+
 TemporaryMount::~TemporaryMount() {
   if (path_.empty()) return;
   if (UnmountAll(path_).ok()) rmdir(path_.c_str());

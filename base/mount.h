@@ -43,6 +43,8 @@ class TemporaryMount {
   // `base` is an existing directory of ours on which the temporary directory is made.
   static absl::StatusOr<TemporaryMount> Create(const std::vector<Mount>& mounts,
                                                const std::string& base);
+  // Unmounts and removes what processes that are gone left in `base`, which is ours alone.
+  static absl::Status Sweep(const std::string& base);
   TemporaryMount(TemporaryMount&& other) noexcept : path_(std::move(other.path_)) {
     other.path_.clear();
   }

@@ -50,6 +50,7 @@ absl::StatusOr<int> Fsck(const Invocation& call) {
   maintenance::CheckRequest request;
   request.set_repair(call.args.Bool("repair"));
   request.set_verify_content(call.args.Bool("verify"));
+  request.set_include_young(call.args.Bool("young"));
   maintenance::CheckResponse report;
   GANTRY_RETURN_IF_ERROR(
       call.connection.Call(maintenance::MaintenanceMethods::kCheck, request, &report));

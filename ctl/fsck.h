@@ -6,8 +6,8 @@
 
 namespace gantry::ctl {
 
-// `gantryctl fsck [--repair] [--verify]`: prints what the daemon's check counted and found. 0: all
-// in order or mended; 1: something is left.
+// `gantryctl fsck [--repair] [--verify] [--young]`: prints what the daemon's check counted and
+// found. 0: all in order or mended; 1: something is left.
 absl::StatusOr<int> Fsck(const Invocation& call);
 
 }  // namespace gantry::ctl

@@ -114,6 +114,8 @@ std::vector<Command> SystemCommands() {
        {{"repair", '\0', FlagKind::kBool, "",
          "remove what has no owner, and records without object"},
         {"verify", '\0', FlagKind::kBool, "", "read all content and compare it with its digests"},
+        {"young", '\0', FlagKind::kBool, "",
+         "also what is younger than a minute; only while nothing else goes on"},
         {"format", '\0', FlagKind::kString, "table|json", "how to print"}},
        Fsck},
       {"completion",

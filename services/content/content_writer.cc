@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -199,6 +200,7 @@ absl::StatusOr<base::Digest> LocalContentWriter::Commit(int64_t size, const base
 absl::Status LocalContentWriter::Record(const base::Digest& digest, const Labels& labels) {
   ContentInfo info{digest, status_.offset, absl::Now(), absl::Now(), labels};
   bool exists = false;
+  base::CrashPoint("content.published");
   GANTRY_RETURN_IF_ERROR(store_->db()->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
     GANTRY_RETURN_IF_ERROR(DeleteIngestRecord(tx, ctx_, status_.ref));
     GANTRY_ASSIGN_OR_RETURN(exists, tx.Exists(BlobKey(ctx_.ns, digest.str())));

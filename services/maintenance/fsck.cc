@@ -69,7 +69,10 @@ absl::StatusOr<std::string> HashFile(const std::string& path, const base::Digest
 // One check: the request, what it found so far.
 class Fsck::Run {
  public:
-  Run(const FsckDeps& deps, const Request& request) : deps_(deps), request_(request) {}
+  Run(const FsckDeps& deps, const Request& request)
+      : deps_(deps),
+        request_(request),
+        grace_(request.include_young() ? absl::ZeroDuration() : deps.grace) {}
 
   absl::StatusOr<Report> Do() {
     GANTRY_RETURN_IF_ERROR(CheckBlobFiles());
@@ -133,7 +136,7 @@ class Fsck::Run {
         std::string path = absl::StrCat(dir, "/", name);
         std::string digest = absl::StrCat(algorithm, ":", name);
         GANTRY_ASSIGN_OR_RETURN(bool wanted, AnyRecord(KeyPrefix({kTableBlobReferences, digest})));
-        if (wanted || !IsOlderThan(path, deps_.grace)) continue;
+        if (wanted || !IsOlderThan(path, grace_)) continue;
         Found("blob", digest, "a file that no namespace has a record of", "remove it",
               [&path] { return base::RemoveTree(path); });
       }
@@ -209,7 +212,7 @@ class Fsck::Run {
       std::string path = absl::StrCat(dir, "/", id);
       GANTRY_ASSIGN_OR_RETURN(bool used, AnyRecord(KeyPrefix({"snpref", name, id})));
       GANTRY_ASSIGN_OR_RETURN(bool leaving, AnyRecord(Key({"snpdel", name, id})));
-      if (used || leaving || !IsOlderThan(path, deps_.grace)) continue;
+      if (used || leaving || !IsOlderThan(path, grace_)) continue;
       Found("snapshot", path, "a directory that no record knows", "remove it",
             [&path] { return base::RemoveTree(path); });
     }
@@ -244,7 +247,7 @@ class Fsck::Run {
       for (const std::string& id : *ids) {
         ++seen_["bundle"];
         std::string path = absl::StrCat(BundleDir(), "/", ns, "/", id);
-        if (tasks_.contains({ns, id}) || !IsOlderThan(path, deps_.grace)) continue;
+        if (tasks_.contains({ns, id}) || !IsOlderThan(path, grace_)) continue;
         Found("bundle", path, "no task belongs to it", "unmount and remove it", [&path] {
           GANTRY_RETURN_IF_ERROR(base::UnmountAll(absl::StrCat(path, "/rootfs")));
           return base::RemoveTree(path);
@@ -270,9 +273,9 @@ class Fsck::Run {
         std::vector<std::string> parts = absl::StrSplit(rest, '/');
         if (parts.size() >= 2 && tasks_.contains({parts[0], parts[1]})) continue;
         if (parts.size() >= 2 &&
-            !IsOlderThan(absl::StrCat(BundleDir(), "/", parts[0], "/", parts[1]), deps_.grace))
+            !IsOlderThan(absl::StrCat(BundleDir(), "/", parts[0], "/", parts[1]), grace_))
           continue;
-      } else if (!IsOlderThan(target, deps_.grace)) {
+      } else if (!IsOlderThan(target, grace_)) {
         continue;  // a temporary mount of a diff that runs
       }
       Found("mount", target, "nobody uses it", "unmount it",
@@ -287,7 +290,7 @@ class Fsck::Run {
     for (const std::string& name : names) {
       ++seen_["shim"];
       std::string path = absl::StrCat(dir, "/", name);
-      if (sockets_.contains(path) || !IsOlderThan(path, deps_.grace)) continue;
+      if (sockets_.contains(path) || !IsOlderThan(path, grace_)) continue;
       if (IsListening(path)) {
         Found("shim", path, "a shim listens there that gantryd does not know",
               "restart gantryd: it takes running shims back, or ends those without a task",
@@ -322,7 +325,7 @@ class Fsck::Run {
           struct stat st;
           if (lstat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) continue;
           ++seen_["cgroup"];
-          if (tasks_.contains({ns, id}) || !IsOlderThan(path, deps_.grace)) continue;
+          if (tasks_.contains({ns, id}) || !IsOlderThan(path, grace_)) continue;
           auto processes = base::ReadFile(absl::StrCat(path, "/cgroup.procs"));
           if (processes.ok() && !processes->empty()) continue;
           Found("cgroup", path, "no task belongs to it", "remove it if it is empty", [&path] {
@@ -345,16 +348,18 @@ class Fsck::Run {
     for (const Intent& intent : pending) {
       ++seen_["intent"];
       absl::Time begun = absl::FromUnixSeconds(intent.begun_at().seconds());
-      if (absl::Now() - begun < absl::Hours(24)) continue;
-      Found("intent", absl::StrCat(intent.kind(), "/", intent.id()),
-            "begun more than a day ago and not ended", "restart gantryd: it undoes or finishes it",
-            nullptr);
+      // Pulls take their time.
+      if (absl::Now() - begun < (grace_ == absl::ZeroDuration() ? grace_ : absl::Hours(24)))
+        continue;
+      Found("intent", absl::StrCat(intent.kind(), "/", intent.id()), "begun and not ended",
+            "restart gantryd: it undoes or finishes it", nullptr);
     }
     return absl::OkStatus();
   }
 
   const FsckDeps& deps_;
   const Request& request_;
+  const absl::Duration grace_;
   std::set<std::pair<std::string, std::string>> tasks_;
   std::set<std::string> sockets_;
   std::map<std::string, int64_t> seen_ = {{"blob", 0}, {"snapshot", 0}, {"bundle", 0}, {"mount", 0},

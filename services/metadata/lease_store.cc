@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "services/metadata/keys.h"
+#include "services/metadata/labels.h"
 #include "services/metadata/namespace_store.h"
 #include "services/metadata/store_util.h"
 
@@ -128,6 +129,19 @@ absl::Status LeaseStore::Delete(const Context& ctx, absl::string_view id) {
     GANTRY_RETURN_IF_ERROR(RequireLease(tx, ctx, id));
     tx.MarkDirty();
     return DeleteLease(tx, ctx.ns, id);
+  });
+}
+
+absl::Status LeaseStore::SetLabel(const Context& ctx, absl::string_view id, const std::string& key,
+                                  const std::string& value) {
+  GANTRY_RETURN_IF_ERROR(RequireNamespace(ctx));
+  GANTRY_RETURN_IF_ERROR(ValidateLabel(key, value));
+  return db_->Update(Durability::kNone, [&](Tx& tx) -> absl::Status {
+    GANTRY_ASSIGN_OR_RETURN(std::optional<Lease> lease, tx.GetProto<Lease>(LeaseKey(ctx, id)));
+    if (!lease.has_value()) return NotFound("lease", id);
+    (*lease->mutable_labels())[key] = value;
+    tx.PutProto(LeaseKey(ctx, id), *lease);
+    return absl::OkStatus();
   });
 }
 

@@ -37,6 +37,9 @@ class LeaseStore : public GcParticipant {
   absl::StatusOr<Lease> Create(const Context& ctx, std::string id, const LabelMap& labels);
   // NotFound.
   absl::Status Delete(const Context& ctx, absl::string_view id);
+  // NotFound.
+  absl::Status SetLabel(const Context& ctx, absl::string_view id, const std::string& key,
+                        const std::string& value);
   // Ordered by id. Fields of filters: id, labels.KEY.
   absl::StatusOr<std::vector<Lease>> List(const Context& ctx,
                                           const std::vector<std::string>& filters) const;

@@ -120,6 +120,18 @@ absl::StatusOr<std::optional<SnapshotRecord>> FindRecordOf(const ReadView& view,
   return view.GetProto<SnapshotRecord>(RecordKey({ns_and_key[0], snapshotter, ns_and_key[1]}));
 }
 
+absl::Status ReplaceByCommitted(Tx& tx, const SnapshotKey& key, const SnapshotRecord& committed) {
+  GANTRY_ASSIGN_OR_RETURN(SnapshotRecord active, GetSnapshotRecord(tx, key));
+  GANTRY_RETURN_IF_ERROR(DeleteSnapshotRecord(tx, key, active).status());
+  PutSnapshotRecord(tx, {key.ns, key.snapshotter, committed.info().name()}, committed);
+  containerd::events::SnapshotCommit event;
+  event.set_key(std::string(key.key));
+  event.set_name(committed.info().name());
+  event.set_snapshotter(std::string(key.snapshotter));
+  tx.AddEvent(key.ns, "/snapshot/commit", event);
+  return absl::OkStatus();
+}
+
 void AddSnapshotRemoveEvent(Tx& tx, const SnapshotKey& key) {
   containerd::events::SnapshotRemove event;
   event.set_key(std::string(key.key));

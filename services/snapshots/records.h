@@ -22,6 +22,11 @@
 namespace gantry::services {
 
 using SnapshotRecord = gantry::metadata::v1::SnapshotRecord;
+using SnapshotIntent = gantry::metadata::v1::SnapshotIntent;
+
+// Kinds of intents.
+inline constexpr absl::string_view kSnapshotPrepareIntent = "snapshot.prepare";
+inline constexpr absl::string_view kSnapshotCommitIntent = "snapshot.commit";
 
 inline constexpr absl::string_view kTableSnapshotRemovals = "snpdel";
 
@@ -60,6 +65,10 @@ absl::StatusOr<std::optional<SnapshotRecord>> FindRecordOf(const ReadView& view,
 
 // The row of kTableSnapshotRemovals.
 std::string SnapshotRemovalKey(absl::string_view snapshotter, absl::string_view backend_id);
+
+// The active snapshot `key` becomes the committed one that `committed` describes. Memory only.
+// NotFound if there is no such active snapshot.
+absl::Status ReplaceByCommitted(Tx& tx, const SnapshotKey& key, const SnapshotRecord& committed);
 
 // "/snapshot/remove"
 void AddSnapshotRemoveEvent(Tx& tx, const SnapshotKey& key);

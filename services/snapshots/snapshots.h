@@ -28,6 +28,7 @@
 #include "services/metadata/context.h"
 #include "services/metadata/db.h"
 #include "services/metadata/gc.h"
+#include "services/metadata/intents.h"
 #include "services/snapshots/backend.h"
 #include "services/snapshots/records.h"
 
@@ -60,7 +61,8 @@ struct CommitOptions {
 // missing" or "snapshotter not loaded: X"; NotFound `snapshot KEY does not exist: not found`.
 class Snapshots : public GcParticipant {
  public:
-  // Takes the backends by name and reconciles each with its records: directories without a record
+  // Takes the backends by name, undoes or finishes what a crash cut off, and reconciles each with
+  // its records: directories without a record
   // go to the trash; records whose files are missing, or may have been lost with power (see
   // SyncCommitted), are dropped together with all that stands on them, and logged: their images are
   // unpacked again when they are used. `db` outlives this.
@@ -113,6 +115,10 @@ class Snapshots : public GcParticipant {
   // once no namespace refers to them.
   absl::Status Remove(const Context& ctx, const std::string& snapshotter, const std::string& key);
 
+  // Removes every active snapshot of the namespace, of any snapshotter, whose key begins with
+  // `prefix`.
+  absl::Status RemoveUnfinished(const Context& ctx, absl::string_view prefix);
+
   // In the order of names, on a consistent view. `filters` as containerd's (kind, name, parent,
   // labels); any match counts. `fn` returns false to stop.
   absl::Status Walk(const Context& ctx, const std::string& snapshotter,
@@ -144,6 +150,9 @@ class Snapshots : public GcParticipant {
 
   Snapshots(Db* db, Backends backends);
 
+  absl::Status ReplayPrepares();
+  absl::Status ReplayCommits();
+  absl::Status FinishCommit(const SnapshotIntent& begun);
   absl::Status Reconcile(const std::string& snapshotter, Backend* backend);
   absl::Status DropRecords(const std::string& snapshotter, const std::set<std::string>& lost);
   absl::StatusOr<Backend*> Find(const Context& ctx, const std::string& snapshotter) const;
@@ -153,7 +162,11 @@ class Snapshots : public GcParticipant {
   struct NewSnapshot;
   absl::StatusOr<std::vector<base::Mount>> Create(const NewSnapshot& what);
   absl::StatusOr<SnapshotRecord> CheckNew(const ReadView& view, const NewSnapshot& what) const;
-  absl::StatusOr<bool> ShareTarget(const NewSnapshot& what, const std::string& id);
+  absl::StatusOr<IntentScope> BeginCreate(const NewSnapshot& what, SnapshotRecord* draft);
+  absl::Status RecordCreated(const NewSnapshot& what, const SnapshotRecord& draft,
+                             const IntentScope& intent);
+  void UndoCreate(const NewSnapshot& what, const std::string& id, IntentScope intent);
+  absl::StatusOr<bool> ShareTarget(const NewSnapshot& what);
   absl::Status AdoptTarget(const NewSnapshot& what, const Backend::Target& target);
   absl::StatusOr<SnapshotRecord> CheckCommit(const ReadView& view, const SnapshotKey& name,
                                              const SnapshotKey& key,

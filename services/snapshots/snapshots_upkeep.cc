@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "services/metadata/intents.h"
 #include "services/metadata/keys.h"
 #include "services/snapshots/snapshots.h"
 
@@ -36,6 +37,8 @@ Snapshots::~Snapshots() {
 
 absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(Db* db, Backends backends) {
   std::unique_ptr<Snapshots> snapshots(new Snapshots(db, std::move(backends)));
+  GANTRY_RETURN_IF_ERROR(snapshots->ReplayPrepares());
+  GANTRY_RETURN_IF_ERROR(snapshots->ReplayCommits());
   for (const auto& [name, backend] : snapshots->backends_) {
     GANTRY_RETURN_IF_ERROR(base::Annotate(snapshots->Reconcile(name, backend.get()),
                                           absl::StrCat("snapshotter ", name)));
@@ -45,9 +48,58 @@ absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(Db* db, Backends back
   return snapshots;
 }
 
+// The snapshot has no record: the intent ends with it. The backend may not be there yet, so what
+// is to be removed is written down for it.
+absl::Status Snapshots::ReplayPrepares() {
+  return ReplayIntents<SnapshotIntent>(
+      db_, kSnapshotPrepareIntent, [this](const SnapshotIntent& begun) {
+        base::LogInfo("undoing the preparation of a snapshot that was cut off",
+                      {{"namespace", begun.namespace_()},
+                       {"snapshotter", begun.snapshotter()},
+                       {"key", begun.key()}});
+        return db_->Update(Durability::kNone, [&begun](Tx& tx) {
+          tx.Put(SnapshotRemovalKey(begun.snapshotter(), begun.backend_id()), "");
+          return absl::OkStatus();
+        });
+      });
+}
+
+absl::Status Snapshots::ReplayCommits() {
+  return ReplayIntents<SnapshotIntent>(
+      db_, kSnapshotCommitIntent,
+      [this](const SnapshotIntent& begun) { return FinishCommit(begun); });
+}
+
+// The backend tells whether it had done its part.
+absl::Status Snapshots::FinishCommit(const SnapshotIntent& begun) {
+  auto it = backends_.find(begun.snapshotter());
+  if (it == backends_.end()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("snapshotter ", begun.snapshotter(), " is not configured any more"));
+  }
+  absl::Status there = it->second->Labels(begun.committed().backend_id()).status();
+  if (!there.ok() && !absl::IsNotFound(there)) return there;
+  base::LogInfo(there.ok() ? "finishing the commit of a snapshot that was cut off"
+                           : "undoing the commit of a snapshot that was cut off",
+                {{"namespace", begun.namespace_()},
+                 {"snapshotter", begun.snapshotter()},
+                 {"key", begun.key()},
+                 {"name", begun.committed().info().name()}});
+  if (!there.ok()) return absl::OkStatus();
+  const SnapshotKey key{begun.namespace_(), begun.snapshotter(), begun.key()};
+  return db_->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
+    absl::StatusOr<SnapshotRecord> active = GetSnapshotRecord(tx, key);
+    if (active.ok() && active->backend_id() == begun.backend_id())
+      return ReplaceByCommitted(tx, key, begun.committed());
+    // Somebody removed it meanwhile.
+    tx.Put(SnapshotRemovalKey(begun.snapshotter(), begun.committed().backend_id()), "");
+    return absl::OkStatus();
+  });
+}
+
 absl::Status Snapshots::Reconcile(const std::string& snapshotter, Backend* backend) {
   std::set<std::string> known, lost, removals;
-  absl::Status scanned = db_->View([&](const ReadView& view) {
+  absl::Status scanned = db_->View([&](const ReadView& view) -> absl::Status {
     GANTRY_RETURN_IF_ERROR(view.ScanProto<SnapshotRecord>(
         KeyPrefix({kTableSnapshots}), [&](absl::string_view rest, const SnapshotRecord& record) {
           if (SplitKey(rest)[1] != snapshotter) return true;
@@ -56,6 +108,14 @@ absl::Status Snapshots::Reconcile(const std::string& snapshotter, Backend* backe
             lost.insert(record.backend_id());
           return true;
         }));
+    // What could not be finished yet keeps its id.
+    GANTRY_ASSIGN_OR_RETURN(std::vector<Intent> commits,
+                            PendingIntents(view, kSnapshotCommitIntent));
+    for (const Intent& intent : commits) {
+      SnapshotIntent begun;
+      if (intent.payload().UnpackTo(&begun) && begun.snapshotter() == snapshotter)
+        removals.insert(begun.committed().backend_id());
+    }
     return view.Scan(KeyPrefix({kTableSnapshotRemovals, snapshotter}),
                      [&](absl::string_view id, absl::string_view) {
                        removals.insert(std::string(id));

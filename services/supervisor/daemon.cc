@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/mount.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "services/containers/containers_service.h"
@@ -77,8 +78,8 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenStores());
     GANTRY_RETURN_IF_ERROR(OpenSnapshots());
     GANTRY_RETURN_IF_ERROR(OpenTasks());
+    GANTRY_RETURN_IF_ERROR(OpenTransfer());
     StartCollector();
-    OpenTransfer();
     OpenFsck();
     GANTRY_RETURN_IF_ERROR(OpenDoors());
     return StartMetrics();
@@ -111,6 +112,7 @@ class DaemonImpl final : public Daemon {
     GANTRY_ASSIGN_OR_RETURN(content_, ContentStore::Open(config_.root, db_.get()));
     std::string temporary = absl::StrCat(config_.state, "/tmp");
     GANTRY_RETURN_IF_ERROR(base::EnsurePrivateDir(temporary, 0700));
+    GANTRY_RETURN_IF_ERROR(base::TemporaryMount::Sweep(temporary));
     differ_ = std::make_unique<Differ>(content_.get(), temporary);
     return absl::OkStatus();
   }
@@ -142,30 +144,32 @@ class DaemonImpl final : public Daemon {
     options.grpc_address = config_.grpc.address;
     options.ttrpc_address = TtrpcAddress();
     options.gantry_shim = ShimPath();
+    options.socket_dir = absl::StrCat(config_.state, "/s");
     options.runtimes = config_.runtimes;
     options.runtimes.emplace("io.containerd.runc.v2", options.gantry_shim);
     options.debug = config_.log_level == "debug" || config_.log_level == "trace";
     GANTRY_ASSIGN_OR_RETURN(shims_, ShimManager::Create(options));
     if (config_.shim_zygote && base::Exists(options.gantry_shim)) {
       shims_->SetLauncher(options.gantry_shim,
-                          std::make_unique<ZygoteLauncher>(ZygoteLauncher::Options{
-                              .binary = options.gantry_shim,
-                              .grpc_address = options.grpc_address,
-                              .ttrpc_address = options.ttrpc_address,
-                              .socket_dir = absl::StrCat(config_.state, "/s"),
-                              .debug = options.debug}));
+                          std::make_unique<ZygoteLauncher>(
+                              ZygoteLauncher::Options{.binary = options.gantry_shim,
+                                                      .grpc_address = options.grpc_address,
+                                                      .ttrpc_address = options.ttrpc_address,
+                                                      .socket_dir = options.socket_dir,
+                                                      .debug = options.debug}));
     }
     tasks_ = TaskManager::Create(shims_.get(), events_.get(),
                                  [this](const std::string& ns, const std::string& id) {
                                    return containers_->Get(Context{.ns = ns}, id);
                                  },
-                                 {});
+                                 {.db = db_.get()});
     sandbox_controller_ = SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
     introspection_ = std::make_unique<Introspection>(
         config_.root, BuiltinPlugins(config_.root, snapshots_->snapshotters()));
     // The door for events is open before shims are found again: they may have some waiting.
     GANTRY_ASSIGN_OR_RETURN(ttrpc_events_, TtrpcEventServer::Start(TtrpcAddress(), events_.get()));
-    return shims_->LoadAll();
+    GANTRY_RETURN_IF_ERROR(shims_->LoadAll());
+    return tasks_->Recover();
   }
 
   void StartCollector() {
@@ -173,6 +177,8 @@ class DaemonImpl final : public Daemon {
     options.schedule_delay = config_.gc.schedule_delay;
     options.startup_delay = config_.gc.startup_delay;
     options.mutation_threshold = config_.gc.mutation_threshold;
+    options.deletion_threshold = config_.gc.deletion_threshold;
+    options.pause_threshold = config_.gc.pause_threshold;
     collector_ = std::make_unique<GarbageCollector>(db_.get(), options);
     collector_->Register(images_.get());
     collector_->Register(containers_.get());
@@ -199,8 +205,9 @@ class DaemonImpl final : public Daemon {
     fsck_ = std::make_unique<Fsck>(std::move(deps));
   }
 
-  void OpenTransfer() {
+  absl::Status OpenTransfer() {
     TransferDeps deps;
+    deps.db = db_.get();
     deps.content = content_.get();
     deps.images = images_.get();
     deps.leases = leases_.get();
@@ -210,6 +217,7 @@ class DaemonImpl final : public Daemon {
     deps.config.default_snapshotter = config_.default_snapshotter;
     deps.config.hosts_dir = config_.registry_config_path;
     transferrer_ = std::make_unique<Transferrer>(std::move(deps));
+    return transferrer_->Recover();
   }
 
   absl::Status OpenDoors() {

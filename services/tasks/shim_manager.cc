@@ -8,11 +8,14 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -24,6 +27,7 @@
 #include "services/tasks/runtime_resolver.h"
 #include "services/tasks/shim_binary.h"
 #include "services/tasks/shim_log.h"
+#include "services/tasks/stray_shims.h"
 #include "services/tasks/worker_pool.h"
 #include "services/tasks/zygote_launcher.h"
 
@@ -226,6 +230,7 @@ absl::StatusOr<std::shared_ptr<Shim>> Manager::Start(const ShimStartRequest& req
     Release(key);
     return bundle.status();
   }
+  base::CrashPoint("task.create.bundled");
   absl::StatusOr<ShimPtr> shim = StartIn(*bundle, *binary, request);
   if (!shim.ok()) {
     DeleteBundle(*bundle);
@@ -249,6 +254,7 @@ absl::StatusOr<ShimPtr> Manager::StartIn(const Bundle& bundle, const std::string
     absl::StatusOr<ShimBootstrap> launched = Launch(bundle, binary, request);
     if (!launched.ok()) return base::Annotate(launched.status(), "start failed");
     bootstrap = *std::move(launched);
+    base::CrashPoint("task.create.launched");
   }
   auto shim = std::make_shared<ManagedShim>(bundle, binary, *bootstrap, /*owns_process=*/!joined);
   absl::Status ready = WriteBootstrap(bundle, shim->bootstrap());
@@ -378,6 +384,7 @@ void Manager::Remove(std::shared_ptr<Shim> shim, absl::AnyInvocable<void()> done
       base::LogError("delete a bundle",
                      {{"id", managed->id()}, {"error", trash.status().message()}});
     }
+    base::CrashPoint("task.delete.trashed");
     Release({managed->ns(), managed->id()});
     done();
     managed->ReportDeath(absl::NotFoundError(absl::StrCat("task ", managed->id(), " not found")));
@@ -442,6 +449,13 @@ absl::Status Manager::LoadAll() {
   {
     std::unique_lock<std::mutex> lock(mutex);
     changed.wait(lock, [&left] { return left == 0; });
+  }
+  if (!options_.socket_dir.empty()) {
+    std::set<std::string> known;
+    for (const auto& shim : ListAll()) {
+      known.emplace(absl::StripPrefix(shim->bootstrap().address, "unix://"));
+    }
+    EndStrayShims(options_.socket_dir, known, options_.shutdown_timeout);
   }
   absl::StatusOr<std::vector<std::string>> work = base::ListDir(options_.root);
   if (work.ok()) {

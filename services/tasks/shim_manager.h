@@ -32,6 +32,8 @@ struct ShimManagerOptions {
   std::string grpc_address;    // path of our gRPC socket, handed to shims
   std::string ttrpc_address;   // where shims send events; empty: grpc_address + ".ttrpc"
   std::string publish_binary;  // argument -publish-binary; empty: our own executable
+  // Where shims of the launchers listen: LoadAll() ends those that no bundle knows. Empty: nowhere.
+  std::string socket_dir;
   // Our own shim. A shim of this binary needs no `delete` action after a task that ended normally,
   // and may come from a pool. Empty: there is none, everything is foreign.
   std::string gantry_shim;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -18,6 +19,7 @@
 #include "services/events/event_hub.h"
 #include "services/metadata/filters.h"
 #include "services/tasks/shim_manager.h"
+#include "services/tasks/task_intents.h"
 #include "services/tasks/worker_pool.h"
 
 namespace gantry::services {
@@ -136,12 +138,17 @@ void PublishDeath(EventHub* events, const std::string& ns, const std::string& id
 class Manager final : public TaskManager {
  public:
   Manager(ShimManager* shims, EventHub* events, ContainerLookup containers, const Options& options)
-      : shims_(shims), containers_(std::move(containers)), options_(options) {
+      : shims_(shims),
+        containers_(std::move(containers)),
+        options_(options),
+        intents_(options.db, shims, options.state_timeout) {
     shims_->OnDeadShim(
         [events](const std::string& ns, const std::string& id, const ShimExit& exit) {
           if (events != nullptr) PublishDeath(events, ns, id, exit);
         });
   }
+
+  absl::Status Recover() override { return intents_.Replay(); }
 
   void Create(TaskCaller caller, api::CreateTaskRequest request,
               Done<api::CreateTaskResponse> done) override {
@@ -315,6 +322,7 @@ class Manager final : public TaskManager {
   ShimManager* const shims_;
   const ContainerLookup containers_;
   const Options options_;
+  const TaskIntents intents_;
   WorkerPool pool_;
 };
 
@@ -338,12 +346,16 @@ absl::StatusOr<api::CreateTaskResponse> Manager::CreateNow(const TaskCaller& cal
   start.spec = std::move(*container.mutable_spec());
   start.sandbox_id = container.sandbox();
   start.deadline = caller.deadline;
+  GANTRY_ASSIGN_OR_RETURN(IntentScope intent, intents_.BeginCreate(caller.ns, id));
+  base::CrashPoint("task.create.begun");
   absl::StatusOr<ShimPtr> shim = shims_->Start(start);
   if (!shim.ok()) {
     if (absl::IsAlreadyExists(shim.status())) return shim.status();
     return base::Annotate(shim.status(), "failed to start shim");
   }
+  base::CrashPoint("task.create.started");
   absl::StatusOr<uint32_t> pid = CreateInShim(caller, **shim, request, start.options);
+  base::CrashPoint("task.create.created");
   if (!pid.ok()) {
     shims_->Discard(*shim);
     return base::Annotate(pid.status(), "failed to create shim task");
@@ -384,33 +396,46 @@ void Manager::Delete(TaskCaller caller, api::DeleteTaskRequest request,
   absl::StatusOr<ShimPtr> found = Find(caller, request.container_id());
   if (!found.ok()) return done(found.status());
   ShimPtr shim = *found;
+  absl::StatusOr<IntentScope> intent = intents_.BeginDelete(caller.ns, shim->id());
+  if (!intent.ok()) return done(intent.status());
+  base::CrashPoint("task.delete.begun");
   shim_api::DeleteRequest to;
   to.set_id(shim->id());
-  shim->CallTask(
-      "Delete", to, Left(caller),
-      [shims = shims_, shim, done = std::move(done)](const Payload& payload) mutable {
-        if (absl::IsUnavailable(payload.status()) && !shim->connected()) {
-          shim->AfterDeath([shim, done = std::move(done)](absl::StatusOr<ShimExit> exit) mutable {
-            if (!exit.ok()) return done(exit.status());
-            api::DeleteResponse response;
-            response.set_pid(exit->pid);
-            response.set_exit_status(exit->exit_status);
-            base::SetTimestamp(response.mutable_exited_at(), exit->exited_at);
-            done(std::move(response));
-          });
-          return;
-        }
-        auto answer = Parse<shim_api::DeleteResponse>(*shim, payload);
-        // A shim that knows no such task is of no use to anyone.
-        if (!answer.ok() && !absl::IsNotFound(answer.status())) {
-          return done(base::Annotate(answer.status(), "failed to delete task"));
-        }
-        absl::StatusOr<api::DeleteResponse> response = NoTask(shim->id());
-        if (answer.ok()) FillDelete("", *answer, &response.emplace());
-        shims->Remove(shim, [done = std::move(done), response = std::move(response)]() mutable {
-          done(std::move(response));
-        });
-      });
+  shim->CallTask("Delete", to, Left(caller),
+                 [shims = shims_, shim, intent = *std::move(intent),
+                  done = std::move(done)](const Payload& payload) mutable {
+                   base::CrashPoint("task.delete.deleted");
+                   if (absl::IsUnavailable(payload.status()) && !shim->connected()) {
+                     shim->AfterDeath([shim, intent = std::move(intent), done = std::move(done)](
+                                          absl::StatusOr<ShimExit> exit) mutable {
+                       if (!exit.ok()) {
+                         intent.Leave();  // we are stopping: the next start sees what became of it
+                         return done(exit.status());
+                       }
+                       { IntentScope over = std::move(intent); }
+                       api::DeleteResponse response;
+                       response.set_pid(exit->pid);
+                       response.set_exit_status(exit->exit_status);
+                       base::SetTimestamp(response.mutable_exited_at(), exit->exited_at);
+                       done(std::move(response));
+                     });
+                     return;
+                   }
+                   auto answer = Parse<shim_api::DeleteResponse>(*shim, payload);
+                   // A shim that knows no such task is of no use to anyone.
+                   if (!answer.ok() && !absl::IsNotFound(answer.status())) {
+                     { IntentScope over = std::move(intent); }
+                     return done(base::Annotate(answer.status(), "failed to delete task"));
+                   }
+                   absl::StatusOr<api::DeleteResponse> response = NoTask(shim->id());
+                   if (answer.ok()) FillDelete("", *answer, &response.emplace());
+                   shims->Remove(shim, [intent = std::move(intent), done = std::move(done),
+                                        response = std::move(response)]() mutable {
+                     base::CrashPoint("task.delete.removed");
+                     { IntentScope over = std::move(intent); }
+                     done(std::move(response));
+                   });
+                 });
 }
 
 void Manager::List(TaskCaller caller, api::ListTasksRequest, Done<api::ListTasksResponse> done) {

@@ -25,6 +25,7 @@
 
 namespace gantry::services {
 
+class Db;
 class EventHub;
 class ShimManager;
 
@@ -42,6 +43,7 @@ class TaskManager {
 
   struct Options {
     absl::Duration state_timeout = absl::Seconds(2);  // Get, List and Metrics, per shim
+    Db* db = nullptr;  // where creations and deletions write their intents; null: nowhere
   };
 
   // The arguments must outlive the manager; takes over shims->OnDeadShim(). `events` may be null
@@ -49,6 +51,11 @@ class TaskManager {
   static std::unique_ptr<TaskManager> Create(ShimManager* shims, EventHub* events,
                                              ContainerLookup containers, const Options& options);
   virtual ~TaskManager() = default;
+
+  // Once, after shims->LoadAll() and before requests are served: a creation that was cut off is
+  // undone unless somebody has started the task meanwhile; a deletion is finished if the shim had
+  // done its part, else the task stays for the next attempt.
+  virtual absl::Status Recover() = 0;
 
   template <typename Response>
   using Done = absl::AnyInvocable<void(absl::StatusOr<Response>)>;

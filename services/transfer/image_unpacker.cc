@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -75,8 +75,7 @@ absl::StatusOr<bool> ImageUnpacker::Claim(size_t i) {
 
 absl::Status ImageUnpacker::Prepare(size_t i, bool with_parent) {
   Layer& layer = layers_[i];
-  std::string key = absl::StrCat("extract-", absl::ToUnixNanos(absl::Now()) % 1000000000, "-",
-                                 base::RandomHex(3), " ", layer.chain_id.str());
+  std::string key = absl::StrCat(job_.unpack_prefix, base::RandomHex(3), " ", layer.chain_id.str());
   auto mounts = job_.deps->snapshots->Prepare(job_.ctx, snapshotter_, key,
                                               with_parent ? Parent(i) : "", SnapshotLabels(i));
   if (absl::IsAlreadyExists(mounts.status())) {
@@ -242,6 +241,7 @@ absl::Status ImageUnpacker::Finish() {
       }
     }
     if (!layer.present) {
+      base::CrashPoint("transfer.unpacked");
       if (parallel_) GANTRY_RETURN_IF_ERROR(Inherit(i));
       GANTRY_RETURN_IF_ERROR(Commit(i));
     }

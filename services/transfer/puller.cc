@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "services/content/content_store.h"
@@ -228,6 +229,7 @@ absl::Status Pull::Run() {
   for (const LayerTarget& target : layers) job_.progress->Add(target.blob);
   GANTRY_RETURN_IF_ERROR(RunParallel(job_.deps->config.max_concurrent_downloads, layers.size(),
                                      [&](size_t i) { return FetchLayer(layers[i]); }));
+  base::CrashPoint("transfer.fetched");
   for (const auto& unpacker : unpackers) GANTRY_RETURN_IF_ERROR(unpacker->Finish());
   GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> names, SaveImage(job_, store_, root));
   for (const std::string& saved : names) job_.progress->Say("saved", saved);

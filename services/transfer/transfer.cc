@@ -6,15 +6,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "containerd/types/transfer/imagestore.pb.h"
 #include "containerd/types/transfer/importexport.pb.h"
 #include "containerd/types/transfer/registry.pb.h"
+#include "gantry/metadata/v1/records.pb.h"
 #include "services/metadata/image_store.h"
+#include "services/metadata/intents.h"
 #include "services/metadata/lease_store.h"
 #include "services/registry/client.h"
+#include "services/snapshots/snapshots.h"
 #include "services/streaming/stream.h"
 #include "services/transfer/exporter.h"
 #include "services/transfer/image_saver.h"
@@ -32,15 +36,18 @@ constexpr absl::Duration kLeaseLife = absl::Hours(24);
 constexpr absl::Duration kAuthTimeout = absl::Seconds(60);
 constexpr absl::Duration kReportTimeout = absl::Seconds(2);  // of a client that does not read
 
+// How long what was fetched waits for another attempt.
+constexpr absl::Duration kResumeLife = absl::Hours(1);
+constexpr absl::string_view kTransferIntent = "transfer";
+constexpr char kExpireLabel[] = "containerd.io/gc.expire";
+
 // The lease of one transfer, unless the client brought its own.
 class LeaseGuard {
  public:
   explicit LeaseGuard(LeaseStore* leases) : leases_(leases) {}
-  absl::Status Acquire(Context* ctx) {
-    if (!ctx->lease.empty()) return absl::OkStatus();
+  absl::Status Acquire(Context* ctx, const std::string& id) {
     LabelMap labels;
-    labels["containerd.io/gc.expire"] = base::FormatRfc3339(absl::Now() + kLeaseLife);
-    std::string id = absl::StrCat("transfer-", base::RandomHex(8));
+    labels[kExpireLabel] = base::FormatRfc3339(absl::Now() + kLeaseLife);
     GANTRY_RETURN_IF_ERROR(leases_->Create(*ctx, id, labels).status());
     ctx->lease = id;
     ctx_ = *ctx;
@@ -95,6 +102,13 @@ bool Take(const google::protobuf::Any& any, std::optional<M>* to, absl::Status* 
   }
   *to = std::move(message);
   return true;
+}
+
+// For the log.
+std::string NameOf(const Party& party) {
+  if (party.registry) return absl::StrCat("registry ", party.registry->reference());
+  if (party.store) return absl::StrCat("image ", party.store->name());
+  return "stream";
 }
 
 absl::StatusOr<Party> PartyOf(const google::protobuf::Any& any) {
@@ -263,10 +277,45 @@ absl::Status Transferrer::Transfer(
   GANTRY_ASSIGN_OR_RETURN(Party from, PartyOf(request.source()));
   GANTRY_ASSIGN_OR_RETURN(Party to, PartyOf(request.destination()));
   Progress progress(reports);
+  TransferJob job{&deps_, ctx, absl::StrCat("extract-", base::RandomHex(6), "-"), &progress,
+                  cancelled ? cancelled : [] { return false; }};
+  gantry::metadata::v1::TransferIntent begun;
+  begun.set_namespace_(ctx.ns);
+  begun.set_own_lease(ctx.lease.empty());
+  begun.set_lease(ctx.lease.empty() ? absl::StrCat("transfer-", base::RandomHex(8)) : ctx.lease);
+  begun.set_unpack_prefix(job.unpack_prefix);
+  begun.set_source(NameOf(from));
+  begun.set_destination(NameOf(to));
+  // Only what goes into the store leaves anything there. Not synced: what a power loss takes of the
+  // intent it takes of the records as well, and files without records are found at start.
+  IntentScope intent;
+  if (to.store.has_value()) {
+    GANTRY_ASSIGN_OR_RETURN(intent, IntentScope::Begin(deps_.db, kTransferIntent, begun));
+  }
   LeaseGuard lease(deps_.leases);
-  TransferJob job{&deps_, ctx, &progress, cancelled ? cancelled : [] { return false; }};
-  GANTRY_RETURN_IF_ERROR(lease.Acquire(&job.ctx));
-  return Run(deps_, &job).Do(from, to);
+  if (begun.own_lease()) GANTRY_RETURN_IF_ERROR(lease.Acquire(&job.ctx, begun.lease()));
+  base::CrashPoint("transfer.begun");
+  absl::Status status = Run(deps_, &job).Do(from, to);
+  base::CrashPoint("transfer.done");
+  return status;
+}
+
+absl::Status Transferrer::Recover() {
+  using gantry::metadata::v1::TransferIntent;
+  return ReplayIntents<
+      TransferIntent>(deps_.db, kTransferIntent, [this](const TransferIntent& begun) {
+    base::LogInfo(
+        "a transfer was cut off: removing what it had half unpacked, keeping the rest for a while",
+        {{"namespace", begun.namespace_()},
+         {"source", begun.source()},
+         {"destination", begun.destination()}});
+    const Context ctx{begun.namespace_(), begun.own_lease() ? begun.lease() : ""};
+    GANTRY_RETURN_IF_ERROR(deps_.snapshots->RemoveUnfinished(ctx, begun.unpack_prefix()));
+    if (!begun.own_lease()) return absl::OkStatus();
+    absl::Status shortened = deps_.leases->SetLabel(ctx, begun.lease(), kExpireLabel,
+                                                    base::FormatRfc3339(absl::Now() + kResumeLife));
+    return absl::IsNotFound(shortened) ? absl::OkStatus() : shortened;
+  });
 }
 
 }  // namespace gantry::services

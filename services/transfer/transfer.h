@@ -35,6 +35,11 @@ class Transferrer {
                         const containerd::services::transfer::v1::TransferRequest& request,
                         const std::function<bool()>& cancelled);
 
+  // At start, before requests are served, for pulls and imports that were cut off: removes what
+  // they had half unpacked. What they had fetched or finished is kept for an hour (by their lease),
+  // so that the next attempt goes on from there; then the collector takes it.
+  absl::Status Recover();
+
  private:
   TransferDeps deps_;
 };

@@ -11,6 +11,7 @@
 namespace gantry::services {
 
 class ContentStore;
+class Db;
 class ImageStore;
 class LeaseStore;
 class Progress;
@@ -29,6 +30,7 @@ struct TransferConfig {
 
 // What transfers work on; all must outlive them.
 struct TransferDeps {
+  Db* db = nullptr;  // for intents
   ContentStore* content = nullptr;
   ImageStore* images = nullptr;
   LeaseStore* leases = nullptr;
@@ -41,6 +43,8 @@ struct TransferDeps {
 struct TransferJob {
   const TransferDeps* deps = nullptr;
   Context ctx;  // with a lease
+  // Begins the keys of all snapshots into which it unpacks.
+  std::string unpack_prefix;
   Progress* progress = nullptr;
   std::function<bool()> cancelled;  // never null
 

@@ -207,9 +207,10 @@ void GantrydTest::StartGantryd(const std::vector<std::string>& arguments) {
   ASSERT_TRUE(log.ok()) << log.status();
   // containerd finds its shim beside it only after it has looked in $PATH.
   std::string path = DaemonProgram().substr(0, DaemonProgram().rfind('/'));
-  auto process = base::Process::Spawn({.argv = argv,
-                                       .env = {absl::StrCat("PATH=", path, ":", getenv("PATH"))},
-                                       .fds = {{1, log->get()}, {2, log->get()}}});
+  std::vector<std::string> env = daemon_env;
+  env.push_back(absl::StrCat("PATH=", path, ":", getenv("PATH")));
+  auto process =
+      base::Process::Spawn({.argv = argv, .env = env, .fds = {{1, log->get()}, {2, log->get()}}});
   ASSERT_TRUE(process.ok()) << process.status();
   daemon_ = *std::move(process);
   for (int i = 0; i < 600; ++i) {
@@ -239,6 +240,14 @@ void GantrydTest::KillGantryd() {
   daemon_->Signal(SIGKILL).IgnoreError();
   daemon_->Wait().IgnoreError();
   daemon_.reset();
+}
+
+base::ExitStatus GantrydTest::WaitForGantryd(absl::Duration timeout) {
+  auto exit = daemon_->Wait(timeout);
+  EXPECT_TRUE(exit.ok()) << "gantryd still runs";
+  if (!exit.ok()) return {};
+  daemon_.reset();
+  return *exit;
 }
 
 bool GantrydTest::is_gantryd() { return absl::EndsWith(DaemonProgram(), "/gantryd"); }

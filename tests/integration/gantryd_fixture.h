@@ -47,6 +47,8 @@ class GantrydTest : public ::testing::Test {
   void StartGantryd(const std::vector<std::string>& arguments = {});
   void StopGantryd();
   void KillGantryd();
+  // Waits until it has ended by itself, and returns how.
+  base::ExitStatus WaitForGantryd(absl::Duration timeout = absl::Seconds(20));
   bool running() const { return daemon_.has_value(); }
   pid_t gantryd_pid() const { return daemon_ ? daemon_->pid() : -1; }
 
@@ -72,6 +74,7 @@ class GantrydTest : public ::testing::Test {
   std::string state() const { return dir_ + "/state"; }
   std::string socket() const { return dir_ + "/gantry.sock"; }
   const std::string& ns() const { return ns_; }  // containerd namespace, unique
+  std::vector<std::string> daemon_env;           // NAME=value, for the next StartGantryd()
   std::string config;                            // text of config.toml, before StartGantryd()
 
   static constexpr absl::string_view kBusybox = "docker.io/library/busybox:latest";

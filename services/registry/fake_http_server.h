@@ -36,13 +36,15 @@ struct FakeRequest {
 class FakeConnection {
  public:
   FakeConnection(int fd, const std::atomic<bool>* stopping) : fd_(fd), stopping_(stopping) {}
-  void Send(const std::string& bytes) {
+  // False when the peer is gone.
+  bool Send(const std::string& bytes) {
     size_t done = 0;
     while (done < bytes.size()) {
       ssize_t n = ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
-      if (n <= 0) return;
+      if (n <= 0) return false;
       done += static_cast<size_t>(n);
     }
+    return true;
   }
   void Respond(int status, const std::string& headers, const std::string& body, bool head = false) {
     Send(absl::StrCat("HTTP/1.1 ", status, " X\r\nConnection: close\r\nContent-Length: ",

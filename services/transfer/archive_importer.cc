@@ -19,6 +19,7 @@
 #include "services/transfer/image_tree.h"
 #include "services/transfer/importer.h"
 #include "services/transfer/progress.h"
+#include "services/transfer/unlocked.h"
 
 namespace gantry::services {
 namespace {
@@ -126,28 +127,23 @@ absl::Status ImporterImpl::BeginBlob(const base::Digest& expected) {
   kind_ = Kind::kBlob;
   expected_ = expected;
   std::string ref = absl::StrCat("tar-", name_, expected.empty() ? "-" + job_.ctx.lease : "");
-  for (int tries = 0;; ++tries) {
-    auto writer = job_.deps->content->OpenWriter(job_.ctx, {ref, size_, expected});
-    if (absl::IsAlreadyExists(writer.status())) {
-      GANTRY_RETURN_IF_ERROR(job_.deps->content->LinkToLease(job_.ctx, expected));
-      kind_ = Kind::kKnown;
-      blobs_[name_] = {"", expected, size_};
-      return absl::OkStatus();
-    }
-    if (absl::IsUnavailable(writer.status()) && tries < 600) {  // another import of the same
-      GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
-      absl::SleepFor(absl::Milliseconds(100));
-      continue;
-    }
-    GANTRY_RETURN_IF_ERROR(writer.status());
-    writer_ = *std::move(writer);
-    // All bytes are in another namespace's store: only the commit is left.
-    if (!expected.empty() && size_ > 0 && writer_->offset() == size_) {
-      kind_ = Kind::kKnown;
-      return absl::OkStatus();
-    }
-    return writer_->offset() == 0 ? absl::OkStatus() : writer_->Truncate(0);
+  auto writer = OnceUnlocked(job_, [&] {
+    return job_.deps->content->OpenWriter(job_.ctx, {ref, size_, expected});
+  });
+  if (absl::IsAlreadyExists(writer.status())) {
+    GANTRY_RETURN_IF_ERROR(job_.deps->content->LinkToLease(job_.ctx, expected));
+    kind_ = Kind::kKnown;
+    blobs_[name_] = {"", expected, size_};
+    return absl::OkStatus();
   }
+  GANTRY_RETURN_IF_ERROR(writer.status());
+  writer_ = *std::move(writer);
+  // All bytes are in another namespace's store: only the commit is left.
+  if (!expected.empty() && size_ > 0 && writer_->offset() == size_) {
+    kind_ = Kind::kKnown;
+    return absl::OkStatus();
+  }
+  return writer_->offset() == 0 ? absl::OkStatus() : writer_->Truncate(0);
 }
 
 absl::Status ImporterImpl::OnData(int64_t offset, absl::string_view data) {
@@ -191,8 +187,10 @@ absl::Status ImporterImpl::OnEntryEnd() {
 absl::StatusOr<ImageDescriptor> ImporterImpl::Store(const std::string& text,
                                                     const std::string& media_type) {
   ImageDescriptor out{media_type, base::DigestOf(text), static_cast<int64_t>(text.size())};
-  GANTRY_RETURN_IF_ERROR(
-      job_.deps->content->WriteBlob(job_.ctx, RefKeyOf(out), text, out.digest, {}));
+  GANTRY_RETURN_IF_ERROR(OnceUnlocked(job_, [&] {
+    return job_.deps->content->WriteBlob(job_.ctx, RefKeyOf(out), text, out.digest, {});
+  }));
+  GANTRY_RETURN_IF_ERROR(job_.deps->content->LinkToLease(job_.ctx, out.digest));
   return out;
 }
 

@@ -16,6 +16,7 @@
 #include "services/transfer/image_saver.h"
 #include "services/transfer/layer_pipe.h"
 #include "services/transfer/progress.h"
+#include "services/transfer/unlocked.h"
 #include "services/transfer/worker_pool.h"
 
 namespace gantry::services {
@@ -94,8 +95,11 @@ absl::Status Pull::PutDocument(const ImageDescriptor& d, const std::string& byte
   if (job_.deps->content->GetInfo(job_.ctx, d.digest).ok()) {
     GANTRY_RETURN_IF_ERROR(EnsureLabels(job_, d.digest, all));
   } else {
-    GANTRY_RETURN_IF_ERROR(
-        job_.deps->content->WriteBlob(job_.ctx, RefKeyOf(d), bytes, d.digest, all));
+    GANTRY_RETURN_IF_ERROR(OnceUnlocked(job_, [&] {
+      return job_.deps->content->WriteBlob(job_.ctx, RefKeyOf(d), bytes, d.digest, all);
+    }));
+    // Another pull may have been the one that wrote it.
+    GANTRY_RETURN_IF_ERROR(job_.deps->content->LinkToLease(job_.ctx, d.digest));
   }
   job_.progress->Complete(d);
   return absl::OkStatus();
@@ -103,18 +107,14 @@ absl::Status Pull::PutDocument(const ImageDescriptor& d, const std::string& byte
 
 // Waits while another pull has the same upload open. Null: the blob is there now.
 absl::StatusOr<std::unique_ptr<ContentWriter>> Pull::OpenWriter(const ImageDescriptor& blob) {
-  for (absl::Duration wait = absl::Milliseconds(20);; wait = std::min(wait * 2, absl::Seconds(1))) {
-    auto writer =
-        job_.deps->content->OpenWriter(job_.ctx, {RefKeyOf(blob), blob.size, blob.digest});
-    if (writer.ok()) return writer;
-    if (absl::IsAlreadyExists(writer.status())) {
-      GANTRY_ASSIGN_OR_RETURN(bool have, Have(blob));
-      if (have) return std::unique_ptr<ContentWriter>();
-    } else if (!absl::IsUnavailable(writer.status())) {
-      return writer.status();
-    }
-    GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());
-    absl::SleepFor(wait);
+  while (true) {
+    auto writer = OnceUnlocked(job_, [&] {
+      return job_.deps->content->OpenWriter(job_.ctx, {RefKeyOf(blob), blob.size, blob.digest});
+    });
+    if (!absl::IsAlreadyExists(writer.status())) return writer;
+    GANTRY_ASSIGN_OR_RETURN(bool have, Have(blob));
+    if (have) return std::unique_ptr<ContentWriter>();
+    GANTRY_RETURN_IF_ERROR(job_.CheckCancelled());  // it was removed again
   }
 }
 

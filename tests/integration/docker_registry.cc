@@ -22,15 +22,6 @@ sockaddr_in Loopback(int port) {
   return address;
 }
 
-int FreePort() {
-  base::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof address;
-  ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size);
-  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.sin_port);
-}
-
 std::string Shell(const std::string& script) {
   base::SpawnOptions options;
   options.argv = {"/bin/sh", "-ec", script};
@@ -41,6 +32,15 @@ std::string Shell(const std::string& script) {
 }
 
 }  // namespace
+
+int FreePort() {
+  base::UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof address;
+  ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size);
+  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
 
 void DockerRegistry::MakeCertificates() {
   Shell(absl::StrCat(

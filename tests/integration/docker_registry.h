@@ -8,6 +8,9 @@
 
 namespace gantry::tests {
 
+// A loopback TCP port that nobody listens on.
+int FreePort();
+
 struct DockerRegistryOptions {
   std::string dir;            // existing directory for its files
   std::string htpasswd;       // "user:password": asked for basic authentication

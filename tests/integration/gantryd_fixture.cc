@@ -116,6 +116,8 @@ std::string BusyboxImage() {
   return path;
 }
 
+std::string DebianImage() { return Cached("debian.tar", "make-debian", absl::Minutes(5)); }
+
 std::string SidContainerd() {
   return Cached("sid-containerd", "fetch-sid-containerd", absl::Minutes(3));
 }

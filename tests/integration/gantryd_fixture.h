@@ -32,6 +32,10 @@ std::string SidContainerd();
 // Path of an OCI image tar with busybox ("docker.io/library/busybox:latest"), made once and cached.
 std::string BusyboxImage();
 
+// The same of a Debian root with python3, redis and nginx ("docker.io/library/debian:programs").
+// Empty, with the reason on stderr, when debootstrap finds no mirror.
+std::string DebianImage();
+
 // What exists on the machine that a runtime can leak and that names `marker` (a test's directory or
 // containerd namespace): mounts, cgroups, processes. For comparing before and after.
 std::vector<std::string> FindLeftovers(absl::string_view marker);

@@ -19,6 +19,7 @@
 #include "base/mount.h"
 #include "base/status.h"
 #include "containerd/services/content/v1/content.pb.h"
+#include "services/content/blob_files.h"
 #include "services/metadata/intents.h"
 #include "services/metadata/keys.h"
 
@@ -77,6 +78,7 @@ class Fsck::Run {
   absl::StatusOr<Report> Do() {
     GANTRY_RETURN_IF_ERROR(CheckBlobFiles());
     GANTRY_RETURN_IF_ERROR(CheckBlobRecords());
+    GANTRY_RETURN_IF_ERROR(CheckUploads());
     for (const std::string& name : deps_.local_snapshotters) {
       GANTRY_RETURN_IF_ERROR(CheckSnapshotter(name));
     }
@@ -85,6 +87,8 @@ class Fsck::Run {
       sockets_.insert(std::string(absl::StripPrefix(shim.address, "unix://")));
     }
     GANTRY_RETURN_IF_ERROR(CheckBundles());
+    GANTRY_RETURN_IF_ERROR(CheckWorkDirs());
+    GANTRY_RETURN_IF_ERROR(CheckTemporary());
     GANTRY_RETURN_IF_ERROR(CheckMounts());
     GANTRY_RETURN_IF_ERROR(CheckShimSockets());
     GANTRY_RETURN_IF_ERROR(CheckCgroups());
@@ -202,6 +206,27 @@ class Fsck::Run {
     return path.empty() ? absl::OkStatus() : base::RemoveTree(path);
   }
 
+  absl::Status CheckUploads() {
+    std::set<std::string> wanted;
+    GANTRY_RETURN_IF_ERROR(deps_.db->View([&](const ReadView& view) {
+      return view.Scan(KeyPrefix({kTableIngests}), [&](absl::string_view rest, absl::string_view) {
+        std::vector<absl::string_view> parts = SplitKey(rest);
+        wanted.insert(BlobFiles::IngestId(parts[0], parts[1]));
+        return true;
+      });
+    }));
+    std::string dir = absl::StrCat(deps_.root, "/io.containerd.content.v1.content/ingest");
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> ids, ListIfThere(dir));
+    for (const std::string& id : ids) {
+      ++seen_["upload"];
+      std::string path = absl::StrCat(dir, "/", id);
+      if (wanted.contains(id) || !IsOlderThan(path, grace_)) continue;
+      Found("upload", path, "no record knows it", "remove it",
+            [&path] { return base::RemoveTree(path); });
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CheckSnapshotter(const std::string& name) {
     std::string dir =
         absl::StrCat(deps_.root, "/io.containerd.snapshotter.v1.", name, "/snapshots");
@@ -257,6 +282,39 @@ class Fsck::Run {
     return absl::OkStatus();
   }
 
+  // The persistent halves of bundles.
+  absl::Status CheckWorkDirs() {
+    std::string root = absl::StrCat(deps_.root, "/io.containerd.runtime.v2.task");
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> namespaces, ListIfThere(root));
+    for (const std::string& ns : namespaces) {
+      auto ids = base::ListDir(absl::StrCat(root, "/", ns));
+      for (const std::string& id : ids.ok() ? *ids : std::vector<std::string>()) {
+        ++seen_["work"];
+        std::string path = absl::StrCat(root, "/", ns, "/", id);
+        if (tasks_.contains({ns, id}) || !IsOlderThan(path, grace_)) continue;
+        Found("work", path, "no task belongs to it", "remove it",
+              [&path] { return base::RemoveTree(path); });
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // What diffs and unpackings make for a moment. A long one is younger than an hour's grace.
+  absl::Status CheckTemporary() {
+    std::string dir = absl::StrCat(deps_.state, "/tmp");
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> names, ListIfThere(dir));
+    for (const std::string& name : names) {
+      ++seen_["temporary"];
+      std::string path = absl::StrCat(dir, "/", name);
+      if (!IsOlderThan(path, 60 * grace_)) continue;
+      Found("temporary", path, "nobody uses it any more", "unmount and remove it", [&path] {
+        GANTRY_RETURN_IF_ERROR(base::UnmountAll(path));
+        return base::RemoveTree(path);
+      });
+    }
+    return absl::OkStatus();
+  }
+
   // Mounts below our directories that no bundle explains.
   absl::Status CheckMounts() {
     GANTRY_ASSIGN_OR_RETURN(std::string table, base::ReadFile("/proc/self/mountinfo", 64 << 20));
@@ -268,6 +326,8 @@ class Fsck::Run {
           absl::StartsWith(target, deps_.state + "/") || absl::StartsWith(target, deps_.root + "/");
       if (!ours) continue;
       ++seen_["mount"];
+      // Goes with its directory.
+      if (absl::StartsWith(target, absl::StrCat(deps_.state, "/tmp/"))) continue;
       absl::string_view rest = target;
       if (absl::ConsumePrefix(&rest, BundleDir() + "/")) {
         std::vector<std::string> parts = absl::StrSplit(rest, '/');
@@ -276,7 +336,7 @@ class Fsck::Run {
             !IsOlderThan(absl::StrCat(BundleDir(), "/", parts[0], "/", parts[1]), grace_))
           continue;
       } else if (!IsOlderThan(target, grace_)) {
-        continue;  // a temporary mount of a diff that runs
+        continue;
       }
       Found("mount", target, "nobody uses it", "unmount it",
             [&target] { return base::UnmountAll(target); });
@@ -362,8 +422,9 @@ class Fsck::Run {
   const absl::Duration grace_;
   std::set<std::pair<std::string, std::string>> tasks_;
   std::set<std::string> sockets_;
-  std::map<std::string, int64_t> seen_ = {{"blob", 0}, {"snapshot", 0}, {"bundle", 0}, {"mount", 0},
-                                          {"shim", 0}, {"cgroup", 0},   {"intent", 0}};
+  std::map<std::string, int64_t> seen_ = {
+      {"blob", 0},   {"snapshot", 0}, {"bundle", 0}, {"mount", 0}, {"shim", 0},
+      {"cgroup", 0}, {"intent", 0},   {"upload", 0}, {"work", 0},  {"temporary", 0}};
   Report report_;
 };
 

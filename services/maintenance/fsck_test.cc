@@ -1,22 +1,30 @@
 #include "services/maintenance/fsck.h"
 
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "containerd/services/content/v1/content.pb.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/wrappers.pb.h"
 #include "gtest/gtest.h"
+#include "services/content/blob_files.h"
+#include "services/metadata/intents.h"
 #include "services/metadata/keys.h"
 
 namespace gantry::services {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class FsckTest : public ::testing::Test {
  protected:
@@ -170,6 +178,51 @@ TEST_F(FsckTest, StrayBundleSocketAndCgroup) {
   ExpectOneThatIsMended("shim", "gone");
   ASSERT_TRUE(base::MakeDirs(dir_ + "/cgroup/memory/default/gone").ok());
   ExpectOneThatIsMended("cgroup", "no task");
+}
+
+TEST_F(FsckTest, StrayUploadWorkAndTemporaryDirectory) {
+  ASSERT_TRUE(db_->Update(Durability::kNone,
+                          [](Tx& tx) {
+                            tx.Put(Key({kTableIngests, "default", "known"}), "");
+                            return absl::OkStatus();
+                          })
+                  .ok());
+  std::string ingests = dir_ + "/root/io.containerd.content.v1.content/ingest/";
+  ASSERT_TRUE(base::MakeDirs(ingests + BlobFiles::IngestId("default", "known")).ok());
+  EXPECT_EQ(Check(false).findings_size(), 0);
+  ASSERT_TRUE(base::MakeDirs(ingests + "0123").ok());
+  ExpectOneThatIsMended("upload", "no record");
+  ASSERT_TRUE(base::MakeDirs(dir_ + "/root/io.containerd.runtime.v2.task/default/gone/x").ok());
+  ExpectOneThatIsMended("work", "no task");
+  ASSERT_TRUE(base::MakeDirs(dir_ + "/state/tmp/mount-1").ok());
+  ExpectOneThatIsMended("temporary", "nobody");
+}
+
+TEST_F(FsckTest, StrayMounts) {
+  std::string bundle = dir_ + "/state/io.containerd.runtime.v2.task/default/gone/rootfs";
+  for (const std::string& target : {bundle, dir_ + "/state/tmp/mount-1", dir_ + "/state/other"}) {
+    ASSERT_TRUE(base::MakeDirs(target).ok());
+    ASSERT_EQ(mount("none", target.c_str(), "tmpfs", 0, "size=4k"), 0) << strerror(errno);
+  }
+  Fsck::Report report = Check(false);
+  std::vector<std::string> kinds;
+  for (const auto& finding : report.findings()) kinds.push_back(finding.kind());
+  EXPECT_THAT(kinds, ::testing::UnorderedElementsAre("bundle", "temporary", "mount", "mount"));
+  Check(true);
+  report = Check(false);
+  EXPECT_EQ(report.findings_size(), 0) << report.DebugString();
+  EXPECT_THAT(*base::ReadFile("/proc/self/mountinfo", 64 << 20), Not(HasSubstr(dir_)));
+}
+
+TEST_F(FsckTest, IntentsThatNobodyEnded) {
+  google::protobuf::StringValue payload;
+  ASSERT_TRUE(db_->Update(Durability::kNone,
+                          [&](Tx& tx) { return BeginIntent(tx, "pull", payload).status(); })
+                  .ok());
+  EXPECT_EQ(Check(false, false, absl::Minutes(1)).findings_size(), 0) << "it may be a long pull";
+  Fsck::Report report = Check(true);
+  ASSERT_EQ(report.findings_size(), 1);
+  EXPECT_EQ(report.findings(0).kind(), "intent");
 }
 
 }  // namespace

@@ -301,6 +301,12 @@ absl::Status PlanMount(const MountSpec& mount, const Spec& spec, const std::stri
   }
   if (bind) {
     if (mount.type == "rbind") flags.set |= MS_REC;
+    // Control groups beneath the host's /sys belong to whoever has their owner's id: a mapped root
+    // must not find them writable beneath a read-only /sys (CVE-2023-25809).
+    bool readonly_tree = (flags.set & MS_REC) != 0 && (flags.set & MS_RDONLY) != 0;
+    if (readonly_tree && mount.source == "/sys" && spec.FindNamespace(CLONE_NEWUSER) != nullptr) {
+      flags.recursive_set |= MOUNT_ATTR_RDONLY;
+    }
     GANTRY_ASSIGN_OR_RETURN(MountStep step, PlanBind(mount, flags, spec, bundle, keep_shared));
     steps->push_back(std::move(step));
     return absl::OkStatus();

@@ -142,6 +142,10 @@ TEST_F(CVE_2017_14992, LargeLayersAndDocumentsStayOutOfMemory) {
       manifest->insert(
           1, absl::StrCat("\"annotations\":{\"x\":\"", std::string(100 << 20, 'y'), "\"},"));
     };
+    add("index").change_index = [](std::string* index) {
+      index->insert(1,
+                    absl::StrCat("\"annotations\":{\"x\":\"", std::string(100 << 20, 'y'), "\"},"));
+    };
     add("config").change_config = [](std::string* config) {
       std::string history = "\"history\":[";
       for (int i = 0; i < 1000000; ++i) history += "{\"created_by\":\"x\",\"empty_layer\":true},";

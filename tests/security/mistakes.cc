@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -66,6 +67,8 @@ int __real_open(const char* path, int flags, ...);
 int __wrap_open(const char* path, int flags, unsigned mode);
 int __real_fstat(int fd, struct stat* st);
 int __wrap_fstat(int fd, struct stat* st);
+int __real_mount_setattr(int fd, const char* path, unsigned flags, mount_attr* attr, size_t size);
+int __wrap_mount_setattr(int fd, const char* path, unsigned flags, mount_attr* attr, size_t size);
 int __real_getsockopt(int fd, int level, int name, void* value, socklen_t* size);
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* size);
 
@@ -75,7 +78,7 @@ static long WrapOpenat2(long root, const char* path, open_how how, long size) {
   if (passwd && Makes(Mistake::kFilesOfAnyKind)) how.flags &= ~uint64_t{O_NONBLOCK};
   if (ChildMakes(Mistake::kKernelFsOverLinks)) how.resolve &= ~uint64_t{RESOLVE_NO_SYMLINKS};
   bool joins = ChildMakes(Mistake::kFollowsLinksOut) || ChildMakes(Mistake::kAnyWorkingDirectory) ||
-               (passwd && Makes(Mistake::kPasswdThroughLinks));
+               (passwd && Makes(Mistake::kPasswdThroughLinks)) || Makes(Mistake::kJoinsPaths);
   long fd =
       joins ? OpenByJoining(root, path, how) : __real_syscall(SYS_openat2, root, path, &how, size);
   if (passwd) passwd_file = static_cast<int>(fd);
@@ -130,6 +133,12 @@ int __wrap_fstat(int fd, struct stat* st) {
     st->st_size = 1;
   }
   return result;
+}
+
+int __wrap_mount_setattr(int fd, const char* path, unsigned flags, mount_attr* attr, size_t size) {
+  bool readonly = (attr->attr_set & MOUNT_ATTR_RDONLY) != 0;
+  if (Makes(Mistake::kReadonlyAtTopOnly) && readonly) flags &= ~unsigned{AT_RECURSIVE};
+  return __real_mount_setattr(fd, path, flags, attr, size);
 }
 
 int __wrap_getsockopt(int fd, int level, int name, void* value, socklen_t* size) {

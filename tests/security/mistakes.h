@@ -20,6 +20,8 @@ enum class Mistake {
   kNoMasks,              // masked and read-only paths are forgotten
   kFilesOfAnyKind,       // fifos and devices are read as if they were files
   kAnySysctl,            // names of kernel parameters are not checked
+  kSysctlsInRootfs,      // and written by their path beneath the root file system
+  kReadonlyAtTopOnly,    // no mount below a read-only one is
   // Processes
   kDumpable,                 // while entering the container
   kWritableProgram,          // the engine runs from where it is installed
@@ -39,6 +41,8 @@ enum class Mistake {
   kAbstractSockets,  // beside those that are files
   kOpenDirectories,  // 0755
   kForgetsToClose,   // terminals
+  // For programs that know nothing of mistakes, by number
+  kJoinsPaths = 100,  // openat instead of openat2, everywhere
 };
 
 // For this process and those it makes from now on, also those that execute another program with

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/ids.h"
@@ -67,6 +68,12 @@ GANTRY_LAYER(absl::StatusOr<RootfsPlan>, PlanRootfs,
   if (Makes(Mistake::kNoMasks)) {
     plan->masked.clear();
     plan->readonly_paths.clear();
+  }
+  for (const auto& [key, value] : spec.linux_.sysctl) {
+    if (!Makes(Mistake::kSysctlsInRootfs)) break;
+    std::string path = key;
+    std::replace(path.begin(), path.end(), '.', '/');
+    std::ofstream(absl::StrCat(plan->path, "/proc/sys/", path)) << value;
   }
   if (Makes(Mistake::kWorkdirOnHost)) {
     std::error_code ignored;

@@ -59,7 +59,7 @@ TEST(CVE_2019_19921, SwappedProcIsNeverMountedElsewhere) {
     attack.Link("/link", "/tmp");
     Swapper swapper(attack.bundle.rootfs() + "/proc", attack.bundle.rootfs() + "/link");
     int started = 0;
-    for (int i = 0; i < kRaces; ++i) {
+    for (Rounds rounds; rounds.Next();) {
       RunOutcome outcome = attack.bundle.RunScript("ls -d /tmp/self /tmp/keys; cat /proc/keys");
       started += outcome.status.ok();
       if (!outcome.status.ok()) continue;
@@ -109,7 +109,7 @@ TEST(CVE_2021_30465, SwappedMountPointsNeverLeadOutside) {
     std::string mounts = attack.bundle.RunScript("wc -l < /proc/mounts").out;
     Swapper swapper(volume + "/a", volume + "/b");
     int started = 0;
-    for (int i = 0; i < kRaces; ++i) {
+    for (Rounds rounds; rounds.Next();) {
       RunOutcome outcome = attack.bundle.RunScript(count);
       if (!outcome.status.ok()) continue;
       ++started;
@@ -133,7 +133,7 @@ TEST(CVE_2024_45310, SwappedMountPointsAreNotMadeOutside) {
     attack.AddTmpfs("/v/a");
     Swapper swapper(volume + "/a", volume + "/b");
     int started = 0;
-    for (int i = 0; i < kRaces; ++i) {
+    for (Rounds rounds; rounds.Next();) {
       // Some rounds fail cleanly, when the walk meets what is being moved.
       started += attack.bundle.RunScript("true").status.ok();
       if (!attack.HostUntouched()) break;
@@ -172,7 +172,7 @@ TEST(CVE_2025_31133, MasksSurviveASwappedDevNull) {
     attack.AddBind(dev, "/dev", {"bind", "rw"});
     attack.AddBind(attack.canary(), "/etc/host", {"bind", "rw"});
     Swapper swapper(dev + "/null", dev + "/other");
-    for (int i = 0; i < kRaces && attack.HostUntouched(); ++i) {
+    for (Rounds rounds; attack.HostUntouched() && rounds.Next();) {
       RunOutcome outcome = attack.bundle.RunScript("cat /proc/keys; echo evil > /proc/keys; true");
       EXPECT_EQ(outcome.out, "");
     }
@@ -224,6 +224,57 @@ TEST(CVE_2025_52565, TheConsoleIsNotBoundThroughALink) {
       EXPECT_FALSE(outcome.status.ok()) << target;
       EXPECT_THAT(outcome.status.message(), HasSubstr("/dev/console"));
     }
+  });
+}
+
+// Files that the client puts into containers, where an image has links to the host.
+TEST(CVE_2024_5154, FilesOfTheClientAreMadeInside) {
+  MustHold({Mistake::kFollowsLinksOut}, [](Attack& attack) {
+    const std::string up = "../../../../../../../../.." + attack.canary();
+    for (const std::string& target : {attack.canary(), up}) {
+      attack.Link("/etc", target);
+      attack.Link("/mtab", target + "/file");
+      attack.Link("/hostname", target + "/dangling");
+      base::Json mounts = attack.bundle.spec["mounts"];
+      for (const char* path : {"/etc/resolv.conf", "/etc/hosts", "/mtab", "/hostname"}) {
+        attack.AddBind("/etc/hostname", path);
+      }
+      RunOutcome outcome = attack.bundle.RunScript("cat /hostname /etc/hosts");
+      EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+      attack.bundle.spec["mounts"] = mounts;
+      if (!attack.HostUntouched()) break;
+    }
+  });
+}
+
+// Written before anything of the image is mounted, to the host's own procfs.
+TEST(CVE_2025_52881, SysctlsReachOnlyProcfs) {
+  MustHold({Mistake::kSysctlsInRootfs}, [](Attack& attack) {
+    std::string host = base::ReadFile("/proc/sys/net/ipv4/ip_forward").value_or("");
+    attack.Directory("/proc/sys/net/ipv4");
+    attack.Link("/proc/sys/net/ipv4/ip_forward", attack.canary() + "/file");
+    attack.Link("/proc/sys/kernel", attack.canary());
+    attack.bundle.spec["linux"]["sysctl"] = {{"net.ipv4.ip_forward", "1"},
+                                             {"kernel.shm_rmid_forced", "1"}};
+    RunOutcome outcome = attack.bundle.RunScript(
+        "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shm_rmid_forced");
+    EXPECT_EQ(outcome.out, "1\n1\n") << outcome.status;
+    EXPECT_EQ(base::ReadFile("/proc/sys/net/ipv4/ip_forward").value_or(""), host);
+  });
+}
+
+// The host's /sys for a container with user ids of its own but no control groups of its own.
+TEST(CVE_2023_25809, ControlGroupsBeneathAReadOnlySysAreReadOnly) {
+  MustHold({Mistake::kReadonlyAtTopOnly}, [](Attack& attack) {
+    base::Json all = base::Json::array({{{"containerID", 0}, {"hostID", 0}, {"size", 65536}}});
+    attack.bundle.spec["linux"]["uidMappings"] = attack.bundle.spec["linux"]["gidMappings"] = all;
+    attack.bundle.spec["linux"]["namespaces"].push_back({{"type", "user"}});
+    attack.DropMounts("/sys");
+    attack.AddBind("/sys", "/sys", {"rbind", "nosuid", "noexec", "nodev", "ro"});
+    RunOutcome outcome = attack.bundle.RunScript(
+        "for d in /sys/fs/cgroup/*; do mkdir $d/gantry-escape 2>/dev/null && echo $d && "
+        "rmdir $d/gantry-escape; done; echo end");
+    EXPECT_EQ(outcome.out, "end\n") << outcome.status;
   });
 }
 

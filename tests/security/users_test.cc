@@ -21,6 +21,7 @@ namespace {
 
 using oci::RunOutcome;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const char kStatus[] = "grep -E '^(Uid|Gid|Groups|Cap)' /proc/self/status";
 
@@ -117,6 +118,42 @@ TEST(CVE_2022_36109, ThePrimaryGroupIsAmongTheAdditionalOnes) {
     auto user = Resolve(attack, "u");
     ASSERT_TRUE(user.ok()) << user.status();
     EXPECT_THAT(user->additional_gids, ::testing::ElementsAre(1000, 1234));
+  });
+}
+
+// Annotations that mean something to other runtimes or their managers.
+TEST(CVE_2024_3154, AnnotationsChangeNothing) {
+  MustHold({Mistake::kKeepsGroups}, [](Attack& attack) {
+    gid_t host[] = {4711};
+    ASSERT_EQ(setgroups(1, host), 0);
+    attack.bundle.spec["annotations"] = {
+        {"org.systemd.property.ExecStartPre", "['touch', '" + attack.canary() + "/pre']"},
+        {"org.systemd.property.DevicePolicy", "'auto'"},
+        {"io.kubernetes.cri-o.Devices", "/dev/vda"},  // CVE-2023-6476
+        {"cpu-quota.crio.io", "disable"},
+        {"run.oci.keep_original_groups", "1"},
+        {"run.oci.hooks.stdout", attack.canary() + "/out"},
+        {"run.oci.handler", "krun"}};
+    RunOutcome outcome = attack.bundle.RunScript(absl::StrCat(kStatus, "; ls /dev"));
+    EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+    EXPECT_THAT(outcome.out, HasSubstr("Groups:\t \n"));
+    EXPECT_THAT(outcome.out, Not(HasSubstr("vda")));
+    ASSERT_EQ(setgroups(0, nullptr), 0);
+  });
+}
+
+// Lists of processors that name more than there can be.
+TEST(CVE_2018_20699, HugeCpusetsAreRefusedAtOnce) {
+  MustHold({}, [](Attack& attack) {
+    std::string commas;
+    while (commas.size() < 10u << 20) commas += "0,";
+    for (const std::string& cpus : {std::string("0-4294967295"), std::string("0-99999999999999999"),
+                                    std::string("4294967295"), std::string("0-"), commas}) {
+      attack.bundle.spec["linux"]["resources"]["cpu"]["cpus"] = cpus;
+      absl::Time begin = absl::Now();
+      EXPECT_FALSE(attack.bundle.RunScript("true").status.ok()) << cpus.substr(0, 30);
+      EXPECT_LT(absl::Now() - begin, absl::Seconds(2));
+    }
   });
 }
 

@@ -114,7 +114,6 @@ absl::Status Task::Prepare(const std::string& ns, const task_api::CreateTaskRequ
   options.no_pivot_root = runtime.no_pivot_root;
   options.no_new_keyring = runtime.no_new_keyring;
   options.systemd_cgroup = runtime.systemd_cgroup;
-  options.pid_file = bundle_ + "/init.pid";
   if (!spec.linux_.seccomp_json.empty() && base::EnsurePrivateDir(kSeccompCache).ok())
     options.seccomp_cache_dir = kSeccompCache;
   return absl::OkStatus();
@@ -136,6 +135,9 @@ absl::Status Task::MakeContainer(std::unique_ptr<ProcessIo> io) {
       oci::Container::Create(preparation->options, preparation->spec, &created);
   if (!container.ok()) return RuntimeError(container.status(), "OCI runtime create failed");
   container_ = *std::move(container);
+  // Only for whoever cleans up after a shim that was killed.
+  absl::Status noted = base::WriteFile(bundle_ + "/init.pid", absl::StrCat(created.pid), 0644);
+  if (!noted.ok()) base::LogWarn("init.pid", {{"id", id_}, {"error", noted.ToString()}});
   init_.pid = created.pid;
   init_.exit.pid = static_cast<uint32_t>(created.pid);
   init_.io->Attach(std::move(created.console));

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -219,19 +221,21 @@ class CgroupV1 : public Cgroup {
   std::vector<Part> parts_;
 };
 
-// A cpuset without cpus or mems takes no tasks: what is empty gets the parent's, from the top.
+// A cpuset without cpus or mems takes no tasks: what is empty gets the value of the nearest cgroup
+// above that has one, which most often is the parent.
 absl::Status CgroupV1::InheritCpuset(const Part& part) {
   for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
-    std::string value = ReadCgroupFile(part.hierarchy.mount_point, file).value_or("");
-    for (size_t i = 1; i <= part.path.size(); ++i) {
-      if (i < part.path.size() && part.path[i] != '/') continue;
-      std::string dir = part.hierarchy.mount_point + part.path.substr(0, i);
-      std::string own = ReadCgroupFile(dir, file).value_or("");
-      if (absl::StripAsciiWhitespace(own).empty()) {
-        GANTRY_RETURN_IF_ERROR(WriteCgroupFile(dir, file, absl::StripAsciiWhitespace(value)));
-      } else {
-        value = own;
-      }
+    std::vector<std::string> empty;  // from below
+    std::string value;
+    for (std::string path = part.path; value.empty(); path.resize(path.rfind('/'))) {
+      std::string dir = part.hierarchy.mount_point + path;
+      value = ReadCgroupFile(dir, file).value_or("");
+      absl::StripAsciiWhitespace(&value);
+      if (path.empty()) break;
+      if (value.empty()) empty.push_back(dir);
+    }
+    for (auto dir = empty.rbegin(); dir != empty.rend(); ++dir) {
+      GANTRY_RETURN_IF_ERROR(WriteCgroupFile(*dir, file, value));
     }
   }
   return absl::OkStatus();
@@ -346,11 +350,16 @@ absl::Status CgroupV1::ApplyDevices(const std::vector<DeviceRule>& rules) const 
     return base::ErrnoStatus(errno, absl::StrCat("open device rules of ", dir));
   }
   auto number = [](int64_t n) { return n < 0 ? std::string("*") : absl::StrCat(n); };
+  // A rule that was given already since the last one of the other kind changes nothing.
+  std::set<std::string> given;
+  bool allowing = true;
   for (const DeviceRule& rule : rules) {
     std::string text = rule.type == 'a' && rule.major < 0 && rule.minor < 0
                            ? "a"
                            : absl::StrCat(std::string(1, rule.type), " ", number(rule.major), ":",
                                           number(rule.minor), " ", rule.access);
+    if (rule.allow != std::exchange(allowing, rule.allow)) given.clear();
+    if (!given.insert(text).second) continue;
     int fd = rule.allow ? allow.get() : deny.get();
     if (write(fd, text.data(), text.size()) < 0) {
       return base::ErrnoStatus(errno, absl::StrCat("write \"", text, "\" to ", dir, "/devices.",

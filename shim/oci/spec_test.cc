@@ -39,7 +39,38 @@ TEST(SpecTest, ReadsWhatClientsWrite) {
   EXPECT_EQ(*spec->linux_.resources.memory.limit, -1);
   EXPECT_FALSE(spec->linux_.resources.memory.swappiness);
   EXPECT_EQ(spec->linux_.resources.devices[0].minor, -1);
-  EXPECT_EQ(spec->linux_.seccomp_json, R"({"defaultAction":"SCMP_ACT_ALLOW"})");
+  EXPECT_EQ(spec->linux_.seccomp_json, R"({"defaultAction": "SCMP_ACT_ALLOW"})");
+}
+
+TEST(SpecTest, TakesSeccompAsItIsWritten) {
+  struct Case {
+    const char* json;
+    const char* seccomp;
+  };
+  const Case kCases[] = {
+      {R"({"linux": {"seccomp": {"a": ["}", "]"], "b": {}}, "sysctl": {}}, "root": {}})",
+       R"({"a": ["}", "]"], "b": {}})"},
+      {R"({"hostname": "seccomp", "linux" : { "sysctl" : {"x": "1"} , "seccomp" : {"a":1} }})",
+       R"({"a":1})"},
+      {R"({"linux": {"seccomp": null}})", ""},
+      {R"({"seccomp": {"a": 1}, "linux": {}})", ""},
+      {R"({"annotations": {"linux": "{"}, "linux": {"seccomp": {"a": 1}, "seccomp": {"b":2}}})",
+       R"({"b":2})"},
+  };
+  for (const Case& c : kCases) {
+    auto spec = ParseSpec(c.json);
+    ASSERT_TRUE(spec.ok()) << c.json << ": " << spec.status();
+    EXPECT_EQ(spec->linux_.seccomp_json, c.seccomp) << c.json;
+  }
+  // With escapes the text might be anything.
+  auto escaped = ParseSpec(R"({"linux": {"seccomp": {"\u006cistenerPath": "/a", "b": "\"}"}}})");
+  ASSERT_TRUE(escaped.ok()) << escaped.status();
+  EXPECT_EQ(escaped->linux_.seccomp_listener, "/a");
+  EXPECT_EQ(escaped->linux_.seccomp_json, R"({"b":"\"}","listenerPath":"/a"})");
+  for (const char* json : {R"({"linux": {"seccomp": {"a": )", R"({"linux": {"seccomp": {}]}})",
+                           R"({"linux": {"seccomp": {} x}})", R"({"linux": {"seccomp": {})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseSpec(json).status())) << json;
+  }
 }
 
 TEST(SpecTest, NamesWhatIsWrong) {

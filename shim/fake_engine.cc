@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "shim/oci/container.h"
+#include "shim/oci/network_pool.h"
 
 namespace gantry::oci {
 namespace {
@@ -55,6 +56,13 @@ absl::Status CheckProgram(const std::vector<std::string>& args) {
 }
 
 }  // namespace
+
+void Container::Prepare() {}
+void Container::LendNetwork(base::UniqueFd) {}
+absl::StatusOr<NetworkPool> NetworkPool::Start() {
+  return absl::UnimplementedError("this engine has no network namespaces");
+}
+base::UniqueFd NetworkPool::Take() { return {}; }
 
 struct Container::Impl {
   pid_t pid = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,8 @@
 #include "base/status.h"
 #include "gantry/shim/v1/zygote.pb.h"
 #include "shim/launch.h"
+#include "shim/oci/container.h"
+#include "shim/oci/network_pool.h"
 
 namespace gantry::shim {
 namespace {
@@ -30,7 +33,17 @@ absl::Status Check(const SpawnRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status Spawn(int fd, const std::string& packet, SpawnReply* reply) {
+// In the shim: nothing of the zygote's stays open.
+[[noreturn]] void BecomeShim(int fd, std::optional<oci::NetworkPool>* networks,
+                             ServeOptions options) {
+  close(fd);
+  if (networks->has_value()) oci::Container::LendNetwork((*networks)->Take());
+  networks->reset();
+  Serve(std::move(options));
+}
+
+absl::Status Spawn(int fd, std::optional<oci::NetworkPool>* networks, const std::string& packet,
+                   SpawnReply* reply) {
   SpawnRequest request;
   if (!request.ParseFromString(packet))
     return absl::InvalidArgumentError("spawn: malformed request");
@@ -54,10 +67,7 @@ absl::Status Spawn(int fd, const std::string& packet, SpawnReply* reply) {
     unlink(socket_path.c_str());
     return base::ErrnoStatus(error, "fork");
   }
-  if (pid == 0) {
-    close(fd);
-    Serve(std::move(options));
-  }
+  if (pid == 0) BecomeShim(fd, networks, std::move(options));
   reply->set_pid(static_cast<uint32_t>(pid));
   return absl::OkStatus();
 }
@@ -70,13 +80,21 @@ int RunZygote(int fd) {
   signal(SIGCHLD, SIG_IGN);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGPIPE, SIG_IGN);
+  oci::Container::Prepare();
+  std::optional<oci::NetworkPool> networks;
+  if (auto started = oci::NetworkPool::Start(); started.ok()) {
+    networks.emplace(*std::move(started));
+  } else {
+    base::LogWarn("network namespaces are not made ahead",
+                  {{"error", started.status().ToString()}});
+  }
   std::string buffer(64 * 1024, '\0');
   while (true) {
     ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return n == 0 ? 0 : 1;
     SpawnReply reply;
-    absl::Status spawned = Spawn(fd, buffer.substr(0, static_cast<size_t>(n)), &reply);
+    absl::Status spawned = Spawn(fd, &networks, buffer.substr(0, static_cast<size_t>(n)), &reply);
     if (!spawned.ok()) {
       reply.Clear();
       reply.set_code(static_cast<int>(spawned.code()));

@@ -117,14 +117,40 @@ absl::Status EnterSubCgroups(const std::vector<std::string>& sub_cgroups,
   return absl::OkStatus();
 }
 
-// Mounts do not change under a running engine; reading them costs more than using them.
+// Mounts do not change under a running engine; reading them costs more than using them. A process
+// that forks engines reads them once for all.
 absl::StatusOr<CgroupSystem> KnownCgroups() {
   static auto* known = new absl::StatusOr<CgroupSystem>(DetectCgroups());
   if (!known->ok()) *known = DetectCgroups();
   return *known;
 }
 
+base::UniqueFd& LentNetwork() {
+  static auto* lent = new base::UniqueFd();
+  return *lent;
+}
+
+void UseLentNetwork(const Spec& spec, NamespacePlan* plan) {
+  base::UniqueFd lent = std::move(LentNetwork());
+  if (!lent.valid() || !plan->new_network) return;
+  if (spec.FindNamespace(CLONE_NEWUSER) != nullptr) return;
+  if (!spec.linux_.net_devices.empty()) return;  // they are moved before the child joins
+  plan->clone_flags &= ~CLONE_NEWNET;
+  plan->new_network = false;
+  JoinPlan join;
+  join.flag = CLONE_NEWNET;
+  join.path = "network namespace made ahead";
+  join.fd = std::move(lent);
+  plan->joins.insert(plan->joins.begin(), std::move(join));
+}
+
 }  // namespace
+
+void Container::Prepare() { KnownCgroups().IgnoreError(); }
+
+void Container::LendNetwork(base::UniqueFd network_namespace) {
+  LentNetwork() = std::move(network_namespace);
+}
 
 struct Container::Impl {
   CreateOptions options;
@@ -186,6 +212,7 @@ absl::StatusOr<InitPlan> Container::Impl::Plan() {
     GANTRY_ASSIGN_OR_RETURN(plan.start_listener, ListenForStart(options.start_socket));
   }
   GANTRY_ASSIGN_OR_RETURN(plan.namespaces, PlanNamespaces(spec));
+  UseLentNetwork(spec, &plan.namespaces);
   GANTRY_ASSIGN_OR_RETURN(plan.namespaces.cgroups, cgroup->OpenJoins(0));
   if (!options.no_new_keyring) plan.namespaces.keyring = absl::StrCat("_ses.", options.id);
   if (spec.FindNamespace(CLONE_NEWNS)->path.empty()) {

@@ -104,6 +104,14 @@ class Cgroup;
 
 class Container {
  public:
+  // Reads what all containers of this process and of those forked from it must know of the machine,
+  // so that they need not. What fails here is tried again by whoever needs it.
+  static void Prepare();
+
+  // For the next container of this process, if it gets a new network namespace and no user
+  // namespace, which would have to own it: this one, fresh and with `lo` up (see NetworkPool).
+  static void LendNetwork(base::UniqueFd network_namespace);
+
   // Brings the container to the state "created": cgroups, namespaces, mounts, hooks up to
   // createContainer, user, capabilities, working directory; the program has been looked up. The
   // first process then waits for Start. On failure everything made by this call is gone again.

@@ -67,7 +67,7 @@ absl::Status WriteBootstrap(const Bundle& bundle, const ShimBootstrap& bootstrap
   json["version"] = bootstrap.version;
   json["address"] = bootstrap.address;
   json["protocol"] = bootstrap.protocol;
-  return base::ReplaceFile(bundle.File("bootstrap.json"), json.dump(), 0644);
+  return base::WriteFile(bundle.File("bootstrap.json"), json.dump(), 0644);
 }
 
 absl::StatusOr<ShimBootstrap> ReadBootstrap(const Bundle& bundle) {

@@ -15,7 +15,8 @@ namespace gantry::services {
 // must be paths of unix sockets.
 absl::StatusOr<ShimBootstrap> ParseBootstrap(absl::string_view output);
 
-// bootstrap.json in the bundle, replaced atomically.
+// bootstrap.json in the bundle. Written before the shim is asked for anything: of one that a crash
+// left half written the shim holds no task.
 absl::Status WriteBootstrap(const Bundle& bundle, const ShimBootstrap& bootstrap);
 // The same; falls back to the file `address` of shims for containerd 1.6. NotFound without either.
 absl::StatusOr<ShimBootstrap> ReadBootstrap(const Bundle& bundle);

@@ -49,20 +49,9 @@ absl::Status OpenToRemappedRoot(const std::string& path, const std::string& spec
   return absl::OkStatus();
 }
 
-absl::Status Fill(const Bundle& bundle, const std::string& work,
-                  const google::protobuf::Any& spec) {
+absl::Status Fill(const Bundle& bundle, const google::protobuf::Any& spec) {
   GANTRY_RETURN_IF_ERROR(OpenToRemappedRoot(bundle.path(), spec.value()));
   GANTRY_RETURN_IF_ERROR(MakeDir(bundle.File("rootfs"), 0711));
-  absl::Status made = MakeDir(work, 0711);
-  if (absl::IsAlreadyExists(made)) {
-    // Left by a boot whose /run is gone.
-    GANTRY_RETURN_IF_ERROR(base::RemoveTree(work));
-    made = MakeDir(work, 0711);
-  }
-  GANTRY_RETURN_IF_ERROR(made);
-  if (symlink(work.c_str(), bundle.File("work").c_str()) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("link ", bundle.File("work")));
-  }
   if (spec.value().empty()) return absl::OkStatus();
   return base::WriteFile(bundle.File("config.json"), spec.value(), 0666);
 }
@@ -96,15 +85,26 @@ absl::StatusOr<Bundle> Bundle::Create(const std::string& root, const std::string
   GANTRY_RETURN_IF_ERROR(base::ValidateIdentifier(ns));
   Bundle bundle(root, state, ns, id);
   GANTRY_RETURN_IF_ERROR(base::MakeDirs(Parent(bundle.path_), 0711));
-  GANTRY_RETURN_IF_ERROR(base::MakeDirs(Parent(bundle.work_), 0711));
   GANTRY_RETURN_IF_ERROR(MakeDir(bundle.path_, 0700));
-  absl::Status filled = Fill(bundle, bundle.work_, spec);
+  absl::Status filled = Fill(bundle, spec);
   if (!filled.ok()) {
     base::RemoveTree(bundle.path_).IgnoreError();
-    base::RemoveTree(bundle.work_).IgnoreError();
     return filled;
   }
   return bundle;
+}
+
+absl::Status Bundle::MakeWork() const {
+  GANTRY_RETURN_IF_ERROR(base::MakeDirs(Parent(work_), 0711));
+  absl::Status made = MakeDir(work_, 0711);
+  if (absl::IsAlreadyExists(made)) {
+    // Left by a boot whose /run is gone.
+    GANTRY_RETURN_IF_ERROR(base::RemoveTree(work_));
+    made = MakeDir(work_, 0711);
+  }
+  GANTRY_RETURN_IF_ERROR(made);
+  if (symlink(work_.c_str(), File("work").c_str()) == 0) return absl::OkStatus();
+  return base::ErrnoStatus(errno, absl::StrCat("link ", File("work")));
 }
 
 absl::StatusOr<Bundle::Trash> Bundle::MoveToTrash() const {

@@ -17,13 +17,16 @@ class Bundle {
   // An existing one, or one that may exist. Nothing is looked at.
   Bundle(const std::string& root, const std::string& state, std::string ns, std::string id);
 
-  // Makes both directories, rootfs/, work and config.json (`spec`'s bytes, unless there are none).
+  // Makes the directory, rootfs/ and config.json (`spec`'s bytes, unless there are none).
   // Mode 0700; with a user namespace in the spec 0710 for the group that is its root, as containerd
   // does. InvalidArgument for an id that is no identifier, AlreadyExists when there is such a
   // bundle; on failure nothing is left.
   static absl::StatusOr<Bundle> Create(const std::string& root, const std::string& state,
                                        const std::string& ns, const std::string& id,
                                        const google::protobuf::Any& spec);
+
+  // Makes the companion and the link `work` to it, where shims of containerd's keep files.
+  absl::Status MakeWork() const;
 
   const std::string& ns() const { return ns_; }
   const std::string& id() const { return id_; }

@@ -43,6 +43,7 @@ TEST_F(BundleTest, HasWhatAShimExpects) {
   EXPECT_EQ(bundle->path(), state() + "/ns/a");
   EXPECT_EQ(ModeOf(bundle->path()), 0700u);
   EXPECT_TRUE(fs::is_directory(bundle->File("rootfs")));
+  ASSERT_TRUE(bundle->MakeWork().ok());
   EXPECT_EQ(fs::read_symlink(bundle->File("work")), root() + "/ns/a");
   EXPECT_EQ(*base::ReadFile(bundle->File("config.json")), R"({"ociVersion":"1.0.2"})");
   EXPECT_EQ(Make("a", "{}").status().code(), absl::StatusCode::kAlreadyExists);
@@ -67,13 +68,16 @@ TEST_F(BundleTest, OpensToTheRootOfAUserNamespace) {
 
 TEST_F(BundleTest, ReplacesAWorkDirectoryOfAnEarlierBoot) {
   fs::create_directories(root() + "/ns/a/old");
-  ASSERT_TRUE(Make("a", "{}").ok());
+  auto bundle = Make("a", "{}");
+  ASSERT_TRUE(bundle.ok());
+  ASSERT_TRUE(bundle->MakeWork().ok());
   EXPECT_FALSE(fs::exists(root() + "/ns/a/old"));
 }
 
 TEST_F(BundleTest, DeleteUnmountsAndLeavesNothing) {
   auto bundle = Make("a", "{}");
   ASSERT_TRUE(bundle.ok());
+  ASSERT_TRUE(bundle->MakeWork().ok());
   ASSERT_TRUE(base::MountAll({{"tmpfs", "tmpfs", "", {}}}, bundle->File("rootfs")).ok());
   std::string inside = bundle->File("rootfs/file");
   ASSERT_TRUE(base::WriteFile(inside, "x").ok());

@@ -247,6 +247,7 @@ absl::StatusOr<ShimPtr> Manager::StartIn(const Bundle& bundle, const std::string
   // Before the shim exists, so that a restart in the middle knows whom to ask to clean up.
   GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File("shim-binary-path"), binary));
   if (request.is_sandbox) GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File(kSandboxMark), ""));
+  if (binary != options_.gantry_shim) GANTRY_RETURN_IF_ERROR(bundle.MakeWork());
   if (joined) {
     GANTRY_RETURN_IF_ERROR(base::WriteFile(bundle.File("sandbox"), request.sandbox_id));
   } else {

@@ -4,9 +4,9 @@
 // The processes that hold the containers: started by the binary protocol of containerd's runtime
 // v2, found again after a restart of the supervisor, cleaned up after when they die.
 //
-// A bundle <state>/<ns>/<id> (0700) holds config.json, rootfs/, work -> <root>/<ns>/<id>, the fifo
-// `log`, bootstrap.json and shim-binary-path: all that a restart needs. Nothing of it is synced; a
-// reboot ends containers anyway.
+// A bundle <state>/<ns>/<id> (0700) holds config.json, rootfs/, the fifo `log`, bootstrap.json,
+// shim-binary-path and, for shims that are not ours, work -> <root>/<ns>/<id>: all that a restart
+// needs. Nothing of it is synced; a reboot ends containers anyway.
 
 #include <cstdint>
 #include <functional>

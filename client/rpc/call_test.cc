@@ -378,6 +378,12 @@ TEST_F(CallTest, WhyNobodyAnswers) {
   EXPECT_TRUE(absl::IsUnavailable(refused));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("is a leftover"));
   EXPECT_TRUE(absl::IsUnavailable(Info(Connection::ToSocket(std::string(200, 'p'), "ns"), "echo")));
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become somebody without permission";
+  ASSERT_EQ(seteuid(65534), 0);
+  absl::Status denied = Info(Connect(), "echo");
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_TRUE(absl::IsPermissionDenied(denied)) << denied;
+  EXPECT_THAT(std::string(denied.message()), HasSubstr("run this command as root"));
 }
 
 // The loop of an attached session: polls the call's descriptor itself.

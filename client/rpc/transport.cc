@@ -31,6 +31,7 @@ constexpr size_t kMaxHeaders = 64 << 10;
 // Of one call, queued and not yet taken by the socket.
 constexpr size_t kMaxQueued = 1 << 20;
 constexpr size_t kSendBatch = 256 << 10;
+constexpr int kSendBuffer = 2 << 20;
 constexpr size_t kBuffer = 64 << 10;
 constexpr time_t kConnectSeconds = 10;
 
@@ -403,6 +404,13 @@ void Transport::Flush() {
       if (out_sent_ < out_.size()) continue;
       out_.clear();
       out_sent_ = 0;
+    } else if (errno == EAGAIN && !send_buffer_grown_) {
+      // A layer is on its way, whose pieces shall go in one turn each; without the right to force
+      // it, as far as the system's limit goes.
+      send_buffer_grown_ = true;
+      if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof(int)) != 0) {
+        (void)setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(int));
+      }
     } else if (errno == EAGAIN) {
       // The one who polls has to poll for writing now.
       uint64_t one = 1;

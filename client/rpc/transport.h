@@ -128,6 +128,7 @@ class Transport {
   nghttp2_session* session_ ABSL_GUARDED_BY(mutex_) = nullptr;
   bool polled_ ABSL_GUARDED_BY(mutex_) = false;
   bool send_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool send_buffer_grown_ ABSL_GUARDED_BY(mutex_) = false;
   bool going_away_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);
   std::string violation_ ABSL_GUARDED_BY(mutex_);  // what the library did not like

@@ -166,6 +166,10 @@ class DaemonImpl final : public Daemon {
     sandbox_controller_ = SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
     introspection_ = std::make_unique<Introspection>(
         config_.root, BuiltinPlugins(config_.root, snapshots_->snapshotters()));
+    introspection_->SetInfoProvider("io.containerd.runtime.v2", "task",
+                                    [this](const google::protobuf::Any& options) {
+                                      return RuntimePluginInfo(shims_.get(), options);
+                                    });
     // The door for events is open before shims are found again: they may have some waiting.
     GANTRY_ASSIGN_OR_RETURN(ttrpc_events_, TtrpcEventServer::Start(TtrpcAddress(), events_.get()));
     GANTRY_RETURN_IF_ERROR(shims_->LoadAll());

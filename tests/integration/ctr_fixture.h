@@ -52,7 +52,8 @@ class CtrTest : public GantrydTest {
     return false;
   }
 
-  // A shell script in which $CTR is ctr with address and namespace, $IMAGE busybox.
+  // A shell script in which $CTR is ctr with address and namespace, $IMAGE busybox, and `running`
+  // waits until a task does.
   base::RunResult Shell(const std::string& script) {
     return tests::Run({"sh", "-c", Preamble() + script});
   }
@@ -62,16 +63,17 @@ class CtrTest : public GantrydTest {
     EXPECT_TRUE(base::ReplaceFile(dir() + "/script",
                                   absl::StrCat(Preamble(), "stty rows 33 cols 77\n", script))
                     .ok());
-    return tests::Run(
-        {"sh", "-c",
-         absl::StrCat("(", typed, ") | exec script -qec 'sh ", dir(), "/script' /dev/null")});
+    return Shell(
+        absl::StrCat("(", typed, ") | exec script -qec 'sh ", dir(), "/script' /dev/null"));
   }
 
   int serial_ = 0;
 
  private:
   std::string Preamble() {
-    return absl::StrCat("CTR='", absl::StrJoin(CtrCommand(), " "), "' IMAGE=", kBusybox, "\n");
+    return absl::StrCat(
+        "CTR='", absl::StrJoin(CtrCommand(), " "), "' IMAGE=", kBusybox,
+        "\nrunning() { until $CTR task ls | grep -q RUNNING; do :; done; sleep 0.3; }\n");
   }
 };
 

@@ -118,6 +118,16 @@ TEST_F(CtrTest, ImagePullPushAndFetch) {
   with_login({"image", "pull", "--label", "k=v"}, name);
   EXPECT_THAT(CtrOk({"image", "ls"}), AllOf(HasSubstr(name), HasSubstr(digest)));
   EXPECT_EQ(CtrOk({"run", "--rm", name, "pulled", "echo", "pulled"}), "pulled\n");
+  if (ctr_major() >= 2) {  // by itself, without the transfer service
+    CtrOk({"image", "export", "--local", dir() + "/local.tar", name});
+    with_login({"image", "push", "--local"}, name);
+    CtrOk({"image", "rm", "--sync", name});
+    with_login({"image", "pull", "--local"}, name);
+    EXPECT_EQ(CtrOk({"run", "--rm", name, "local", "echo", "local"}), "local\n");
+    CtrOk({"image", "rm", "--sync", name});
+    CtrOk({"image", "import", "--local", dir() + "/local.tar"});
+    EXPECT_EQ(CtrOk({"run", "--rm", name, "local", "echo", "again"}), "again\n");
+  }
   // By digest.
   const std::string by_digest = registry.host() + "/some/busybox@" + digest;
   with_login({"image", "pull"}, by_digest);

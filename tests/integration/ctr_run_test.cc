@@ -181,9 +181,12 @@ TEST_F(CtrTest, RunWithASpec) {
 TEST_F(CtrTest, InputReachesTheProgram) {
   ImportBusybox();
   // ctr passes on the end of its input only once the task exists.
-  EXPECT_EQ(Shell("(sleep 0.7; echo data) | $CTR run --rm $IMAGE in cat").out, "data\n");
+  EXPECT_EQ(Shell("(running; echo data) | $CTR run --rm $IMAGE in cat").out, "data\n");
   CtrOk({"run", "-d", Busybox(), "idle", "sleep", "1000"});
-  EXPECT_EQ(Shell("(sleep 0.7; echo more) | $CTR task exec --exec-id e idle cat").out, "more\n");
+  EXPECT_EQ(Shell("(until $CTR task ps idle | grep -q -e exec_id -e ExecID; do :; done; sleep 0.3;"
+                  " echo more) | $CTR task exec --exec-id e idle cat")
+                .out,
+            "more\n");
   CtrOk({"task", "rm", "--force", "idle"});
 }
 
@@ -243,25 +246,29 @@ TEST_F(CtrTest, ContainerLabels) {
   CtrOk({"container", "rm", "l"});
 }
 
+// Waits until the terminal has that size.
+std::string UntilSize(const std::string& size) {
+  return absl::StrCat("until [ \"$(stty size)\" = \"", size, "\" ]; do sleep 0.05; done; ");
+}
+
 TEST_F(CtrTest, TerminalFollowsItsSize) {
   ImportBusybox();
-  base::RunResult result = OnTerminal(
-      "(sleep 1; stty rows 40 cols 99 < /dev/tty) &\n"
-      "$CTR run --rm -t $IMAGE t sh -c 'tty; sleep 0.5; stty size; sleep 1; stty size; exit 5'");
-  EXPECT_THAT(result.out, AllOf(HasSubstr("/dev/pts/0"), HasSubstr("33 77"), HasSubstr("40 99")));
+  base::RunResult result = OnTerminal(absl::StrCat(
+      "(running; stty rows 40 cols 99 < /dev/tty) &\n$CTR run --rm -t $IMAGE t sh -c 'tty; ",
+      UntilSize("33 77"), UntilSize("40 99"), "exit 5'"));
+  EXPECT_THAT(result.out, HasSubstr("/dev/pts/0"));
   EXPECT_EQ(result.exit.code, 5);
 }
 
 TEST_F(CtrTest, TypingReachesTheTerminal) {
   ImportBusybox();
-  base::RunResult result =
-      OnTerminal("$CTR run --rm -t $IMAGE t sh",
-                 "sleep 0.7; printf 'echo it is $((6*7))\\nexit 3\\n'; sleep 1");
+  base::RunResult result = OnTerminal("$CTR run --rm -t $IMAGE t sh",
+                                      "running; printf 'echo it is $((6*7))\\nexit 3\\n'; sleep 1");
   EXPECT_THAT(result.out, HasSubstr("it is 42"));
   EXPECT_EQ(result.exit.code, 3);
   // Control-C is the container's.
   result = OnTerminal("$CTR run --rm -t $IMAGE t sh -c 'trap \"exit 9\" INT; sleep 20 & wait'",
-                      "sleep 0.7; printf '\\003'; sleep 1");
+                      "running; printf '\\003'; sleep 1");
   EXPECT_EQ(result.exit.code, 9) << result.out;
 }
 
@@ -269,10 +276,11 @@ TEST_F(CtrTest, TerminalsOfDetachedTasks) {
   ImportBusybox();
   base::RunResult result = OnTerminal("$CTR run -d -t $IMAGE t sh");
   EXPECT_EQ(result.exit.code, 0) << result.out;
-  result = OnTerminal("$CTR task exec -t --exec-id e t sh -c 'tty; sleep 0.5; stty size; exit 5'");
-  EXPECT_THAT(result.out, AllOf(HasSubstr("/dev/pts/"), HasSubstr("33 77")));
+  result = OnTerminal(
+      absl::StrCat("$CTR task exec -t --exec-id e t sh -c 'tty; ", UntilSize("33 77"), "exit 5'"));
+  EXPECT_THAT(result.out, HasSubstr("/dev/pts/"));
   EXPECT_EQ(result.exit.code, 5);
-  result = OnTerminal("$CTR task attach t", "sleep 0.7; echo 'exit 6'; sleep 1");
+  result = OnTerminal("$CTR task attach t", "running; echo 'exit 6'; sleep 1");
   EXPECT_EQ(result.exit.code, 6) << result.out;
 }
 

@@ -46,6 +46,17 @@ TEST_F(CtrTest, Plugins) {
                     ContainsRegex("io.containerd.content.v1 +content .* ok")));
 }
 
+TEST_F(CtrTest, InspectRuntime) {
+  if (ctr_major() < 2) GTEST_SKIP() << "this ctr has no such command";
+  EXPECT_THAT(CtrOk({"plugins", "inspect-runtime"}),
+              AllOf(HasSubstr("\"ociVersionMax\""), HasSubstr("\"createContainer\""),
+                    HasSubstr("\"seccomp\"")));
+  base::RunResult other =
+      Ctr({"plugins", "inspect-runtime", "--runtime", "io.containerd.absent.v2"});
+  EXPECT_NE(other.exit.code, 0);
+  EXPECT_THAT(other.err, HasSubstr("containerd-shim-absent-v2"));
+}
+
 TEST_F(CtrTest, InfoAndDeprecations) {
   if (ctr_major() < 2) GTEST_SKIP() << "this ctr has neither command";
   EXPECT_THAT(CtrOk({"info"}),

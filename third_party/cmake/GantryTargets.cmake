@@ -10,6 +10,11 @@ add_link_options(-fuse-ld=mold)
 if(GANTRY_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+elseif(GANTRY_SANITIZE STREQUAL "fuzzer")
+  # clang, against libraries that g++ has built: its warnings are not ours.
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+                      -fno-omit-frame-pointer -Wno-error)
+  add_link_options(-fsanitize=address,undefined)
 elseif(GANTRY_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
   add_link_options(-fsanitize=thread)

@@ -25,6 +25,10 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
+// A layer that the other process has without anybody unpacking it, as lazy snapshotters do.
+constexpr char kOffered[] = "sha256:0ffe7ed";
+constexpr char kOfferedId[] = "remote/1/layer";
+
 // A snapshotter of another process: it keeps a directory for each snapshot, "a-ID" for active and
 // "c-ID" for committed ones, and outlives the daemon.
 class RemoteBackend final : public Backend {
@@ -41,11 +45,16 @@ class RemoteBackend final : public Backend {
   }
   absl::StatusOr<std::vector<base::Mount>> Create(const Spec& spec) override {
     GANTRY_RETURN_IF_ERROR(Reachable());
+    auto target = spec.labels.find("containerd.io/snapshot.ref");
+    if (target != spec.labels.end() && target->second == kOffered)
+      return absl::AlreadyExistsError("it is here");
     fs::create_directory(Path('a', spec.id));
     return std::vector<base::Mount>();
   }
-  absl::StatusOr<Target> FindTarget(absl::string_view, absl::string_view) const override {
-    return absl::NotFoundError("no target");
+  absl::StatusOr<Target> FindTarget(absl::string_view target,
+                                    absl::string_view parent) const override {
+    if (target != kOffered || !parent.empty()) return absl::NotFoundError("no target");
+    return Target{kOfferedId, {{"containerd.io/snapshot.ref", kOffered}, {"lazy", "yes"}}};
   }
   absl::StatusOr<std::vector<base::Mount>> Mounts(const Spec&) const override {
     return std::vector<base::Mount>();
@@ -68,6 +77,7 @@ class RemoteBackend final : public Backend {
   bool local() const override { return false; }
   absl::StatusOr<SnapshotLabels> Labels(const std::string& id) const override {
     GANTRY_RETURN_IF_ERROR(Reachable());
+    if (id == kOfferedId) return SnapshotLabels{{"lazy", "yes"}};
     if (fs::exists(Path('a', id)) || fs::exists(Path('c', id))) return SnapshotLabels();
     return absl::NotFoundError(id);
   }
@@ -244,6 +254,20 @@ TEST_F(SnapshotIntentsTest, AFailureLeavesNothingPending) {
     EXPECT_TRUE(absl::IsNotFound(house.snapshots->Prepare(kCtx, name, "x", "nosuch", {}).status()));
     EXPECT_TRUE(absl::IsNotFound(house.snapshots->Commit(kCtx, name, "layer", "nosuch", {})));
   }
+  EXPECT_THAT(Pending(house), IsEmpty());
+}
+
+TEST_F(SnapshotIntentsTest, ALayerThatTheSnapshotterOffersIsTaken) {
+  House house = OpenHouse(dir_);
+  const SnapshotLabels wanted = {{"containerd.io/snapshot.ref", kOffered}};
+  absl::Status taken = house.snapshots->Prepare(kCtx, "remote", "extract-1", "", wanted).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(taken)) << taken;
+  EXPECT_THAT(Names(house, "remote"), UnorderedElementsAre("a-made", absl::StrCat("c-", kOffered)));
+  auto info = house.snapshots->Stat(kCtx, "remote", kOffered);
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->labels.at("lazy"), "yes");
+  EXPECT_THAT(Directories("remote"), ElementsAre("a-ns_1_made")) << "nothing was unpacked";
+  EXPECT_TRUE(house.snapshots->Prepare(kCtx, "remote", "box", kOffered, {}).ok());
   EXPECT_THAT(Pending(house), IsEmpty());
 }
 

@@ -46,6 +46,22 @@ TEST_F(CtrTest, Plugins) {
                     ContainsRegex("io.containerd.content.v1 +content .* ok")));
 }
 
+// ctr 2.1 makes the record, and then names no controller to start the sandbox with: containerd
+// refuses that as well.
+TEST_F(CtrTest, Sandboxes) {
+  if (ctr_major() < 2) GTEST_SKIP() << "this ctr has no such command";
+  ASSERT_TRUE(base::WriteFile(dir() + "/pod.json",
+                              R"({"metadata":{"name":"p","namespace":"d","uid":"u"},"linux":{}})")
+                  .ok());
+  EXPECT_THAT(Ctr({"sandboxes", "run", dir() + "/pod.json", "sb"}).err,
+              is_gantryd() ? HasSubstr("sandbox controller name can not be empty")
+                           : HasSubstr("failed to start"));  // its controllers come with CRI
+  EXPECT_THAT(CtrOk({"sandboxes", "ls"}), ContainsRegex("sb .*io.containerd.runc.v2"));
+  EXPECT_NE(Ctr({"sandboxes", "run", dir() + "/pod.json", "sb"}).exit.code, 0);
+  CtrOk({"sandboxes", "rm", "--force", "sb"});
+  EXPECT_THAT(CtrOk({"sandboxes", "ls"}), Not(HasSubstr("sb ")));
+}
+
 TEST_F(CtrTest, InspectRuntime) {
   if (ctr_major() < 2) GTEST_SKIP() << "this ctr has no such command";
   EXPECT_THAT(CtrOk({"plugins", "inspect-runtime"}),

@@ -18,6 +18,7 @@
 #include "ctl/output.h"
 #include "ctl/session.h"
 #include "ctl/task_ops.h"
+#include "ctl/why.h"
 
 namespace gantry::ctl {
 namespace {
@@ -132,6 +133,7 @@ absl::StatusOr<int> Inspect(const Invocation& call) {
         json["task"]["exitedAt"] = base::FormatRfc3339(base::GetTimestamp(task->exited_at()));
       }
     }
+    json["exits"] = ExitsJson(call.connection, record.id());
     auto spec = base::OrderedJson::parse(record.spec().value(), nullptr, false);
     json["spec"] = spec.is_discarded() ? base::OrderedJson() : spec;
     all.push_back(std::move(json));
@@ -253,6 +255,13 @@ std::vector<Command> ContainerCommands() {
        "gantryctl inspect web",
        {},
        Inspect},
+      {"why",
+       "Containers",
+       "[FLAGS] CONTAINER",
+       "Explain why a container ended, also when it is removed",
+       "gantryctl why web",
+       {{"format", '\0', FlagKind::kString, "table|json", "how to print"}},
+       Why},
       {"kill",
        "Containers",
        "[FLAGS] CONTAINER...",

@@ -22,6 +22,7 @@
 #include "base/ttrpc/frame.h"
 #include "containerd/types/introspection.pb.h"
 #include "gantry/shim/v1/bootstrap.pb.h"
+#include "shim/exit_recorder.h"
 #include "shim/launch.h"
 #include "shim/oci/container.h"
 #include "shim/runtime_options.h"
@@ -172,7 +173,9 @@ absl::StatusOr<containerd::task::v2::DeleteResponse> Delete(const Flags& flags) 
     if (pid.ok()) response.set_pid(static_cast<uint32_t>(*pid));
   }
   response.set_exit_status(128 + SIGKILL);
-  base::SetTimestamp(response.mutable_exited_at(), absl::Now());
+  absl::Time now = absl::Now();
+  base::SetTimestamp(response.mutable_exited_at(), now);
+  GANTRY_RETURN_IF_ERROR(RecordLostContainer(bundle, flags.ns, flags.id, response.pid(), now));
   return response;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <utility>
@@ -130,6 +131,9 @@ absl::Status Task::MakeContainer(std::unique_ptr<ProcessIo> io) {
   std::unique_ptr<Preparation> preparation = std::move(preparation_);
   init_.io = std::move(io);
   preparation->options.io = init_.io->child_fds();
+  recorder_ = std::make_unique<ExitRecorder>(loop_, init_.stdio.ns, id_,
+                                             preparation->spec.linux_.seccomp_json,
+                                             [this](pid_t pid) { return IsMember(pid); });
   oci::CreatedProcess created;
   absl::StatusOr<std::unique_ptr<oci::Container>> container =
       oci::Container::Create(preparation->options, preparation->spec, &created);
@@ -171,6 +175,7 @@ absl::StatusOr<pid_t> Task::StartInit() {
   absl::Status started = container_->Start();
   if (!started.ok()) return RuntimeError(started, "OCI runtime start failed");
   init_.state = State::kRunning;
+  recorder_->Started();
   WatchOom();
   containerd::events::TaskStart event;
   event.set_container_id(id_);
@@ -267,7 +272,9 @@ absl::Status Task::Kill(absl::string_view exec_id, int signal, bool all) {
     return absl::InvalidArgumentError(absl::StrCat("unknown signal ", signal));
   if (exec_id.empty()) {
     if (process->state == State::kStopped && !all) return AlreadyFinished();
-    return container_->Kill(signal, all);
+    GANTRY_RETURN_IF_ERROR(container_->Kill(signal, all));
+    recorder_->Signalled(signal, all);
+    return absl::OkStatus();
   }
   if (process->state == State::kStopped) return AlreadyFinished();
   if (process->pid == 0)
@@ -338,6 +345,7 @@ bool Task::OnChildExit(pid_t pid, int wait_status, absl::Time at) {
     return process.pid == pid && process.state != State::kStopped;
   };
   if (is(init_)) {
+    if (container_) recorder_->Ended(pid, wait_status, at, container_->Remains());
     OnExit(&init_, wait_status, at);
     paused_ = false;
     if (shared_pid_namespace_ && container_) {
@@ -355,6 +363,17 @@ bool Task::OnChildExit(pid_t pid, int wait_status, absl::Time at) {
     return true;
   }
   return false;
+}
+
+// Asked for processes that the kernel's log names; one that is gone is only known by its number.
+bool Task::IsMember(pid_t pid) const {
+  if (pid == init_.pid) return true;
+  for (const auto& [id, exec] : execs_) {
+    if (exec.pid == pid) return true;
+  }
+  if (!container_) return false;
+  absl::StatusOr<std::vector<pid_t>> pids = container_->Pids();
+  return pids.ok() && std::find(pids->begin(), pids->end(), pid) != pids->end();
 }
 
 void Task::OnExit(TaskProcess* process, int wait_status, absl::Time at) {
@@ -388,6 +407,9 @@ void Task::AnnounceExits() {
     loop_->Remove(oom_->fd());
     oom_.reset();
   }
+  if (init_.io) recorder_->set_dropped_log_records(init_.io->dropped_records());
+  if (absl::Status written = recorder_->Write(bundle_); !written.ok())
+    base::LogWarn("no exit record", {{"id", id_}, {"error", written.ToString()}});
   Announce(&init_);
 }
 

@@ -17,6 +17,7 @@
 #include "base/event_loop.h"
 #include "containerd/runtime/task/v2/shim.pb.h"
 #include "shim/events.h"
+#include "shim/exit_recorder.h"
 #include "shim/oci/container.h"
 #include "shim/process_io.h"
 
@@ -114,6 +115,7 @@ class Task {
   void FailStart(TaskProcess* process, const absl::Status& why);
   void WatchOom();
   void CheckOom();
+  bool IsMember(pid_t pid) const;
   void OnExit(TaskProcess* process, int wait_status, absl::Time at);
   void AnnounceExits();
   void Announce(TaskProcess* process);
@@ -132,6 +134,7 @@ class Task {
   std::unique_ptr<Preparation> preparation_;
   std::unique_ptr<oci::Container> container_;
   std::unique_ptr<oci::OomWatch> oom_;
+  std::unique_ptr<ExitRecorder> recorder_;
   TaskProcess init_;
   std::map<std::string, TaskProcess, std::less<>> execs_;
   bool shared_pid_namespace_ = false;

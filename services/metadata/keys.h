@@ -16,6 +16,7 @@
 //   snp    ns, snapshotter, key    (snapshots)
 //   sbx    ns, id                  containerd.types.Sandbox
 //   int    kind, id                gantry.metadata.v1.Intent
+//   exr    ns, time, id            gantry.services.exits.v1.KeptExit
 //   evt    number                  containerd.types.Envelope
 //   cfg    name                    settings of the database itself
 
@@ -41,6 +42,7 @@ inline constexpr absl::string_view kTableIngests = "ing";
 inline constexpr absl::string_view kTableSnapshots = "snp";
 inline constexpr absl::string_view kTableSandboxes = "sbx";
 inline constexpr absl::string_view kTableIntents = "int";
+inline constexpr absl::string_view kTableExits = "exr";
 inline constexpr absl::string_view kTableEvents = "evt";
 inline constexpr absl::string_view kTableConfig = "cfg";
 

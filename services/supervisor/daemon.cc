@@ -24,6 +24,8 @@
 #include "services/events/event_hub.h"
 #include "services/events/events_service.h"
 #include "services/events/ttrpc_events.h"
+#include "services/exits/exit_store.h"
+#include "services/exits/exits_service.h"
 #include "services/gc/collector.h"
 #include "services/images/images_service.h"
 #include "services/introspection/introspection_service.h"
@@ -158,6 +160,7 @@ class DaemonImpl final : public Daemon {
                                                       .socket_dir = options.socket_dir,
                                                       .debug = options.debug}));
     }
+    GANTRY_RETURN_IF_ERROR(OpenExits());
     tasks_ = TaskManager::Create(shims_.get(), events_.get(),
                                  [this](const std::string& ns, const std::string& id) {
                                    return containers_->Get(Context{.ns = ns}, id);
@@ -174,6 +177,32 @@ class DaemonImpl final : public Daemon {
     GANTRY_ASSIGN_OR_RETURN(ttrpc_events_, TtrpcEventServer::Start(TtrpcAddress(), events_.get()));
     GANTRY_RETURN_IF_ERROR(shims_->LoadAll());
     return tasks_->Recover();
+  }
+
+  absl::Status OpenExits() {
+    ExitStore::Deps deps;
+    deps.db = db_.get();
+    deps.names = [this](const std::string& ns, const std::string& id) {
+      auto container = containers_->Get(Context{.ns = ns}, id);
+      if (!container.ok()) return ExitStore::Names();
+      const auto& labels = container->labels();
+      auto name = labels.find("gantry/name");  // as client/container.h has it
+      if (name == labels.end()) name = labels.find("nerdctl/name");
+      return ExitStore::Names{name == labels.end() ? "" : name->second, container->image()};
+    };
+    deps.bundles = [this](const std::string& ns) {
+      std::vector<std::string> bundles;
+      for (const auto& shim : shims_->List(ns)) bundles.push_back(shim->bundle());
+      return bundles;
+    };
+    GANTRY_ASSIGN_OR_RETURN(exits_, ExitStore::Open(std::move(deps), {}));
+    shims_->OnLastLook(
+        [this](const std::string& ns, const std::string& id, const std::string& bundle) {
+          absl::Status kept = exits_->Keep(ns, id, bundle);
+          if (!kept.ok())
+            base::LogWarn("keep an exit record", {{"id", id}, {"error", kept.message()}});
+        });
+    return absl::OkStatus();
   }
 
   void StartCollector() {
@@ -243,6 +272,7 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeIntrospectionService(introspection_.get()));
     services.push_back(MakeVersionService());
     services.push_back(MakeMaintenanceService(fsck_.get()));
+    services.push_back(MakeExitsService(exits_.get()));
     GrpcServerOptions options;
     options.address = config_.grpc.address;
     options.uid = config_.grpc.uid;
@@ -292,6 +322,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<ContentStore> content_;
   std::unique_ptr<Differ> differ_;
   std::unique_ptr<Snapshots> snapshots_;
+  std::unique_ptr<ExitStore> exits_;
   std::unique_ptr<ShimManager> shims_;
   std::unique_ptr<TaskManager> tasks_;
   std::unique_ptr<SandboxController> sandbox_controller_;

@@ -105,6 +105,7 @@ class Manager final : public ShimManager {
   }
 
   void OnDeadShim(DeadShimCallback callback) override { on_dead_ = std::move(callback); }
+  void OnLastLook(LastLookCallback callback) override { on_last_look_ = std::move(callback); }
 
   void SetLauncher(std::string binary, std::unique_ptr<ShimLauncher> launcher) override {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -185,10 +186,14 @@ class Manager final : public ShimManager {
   ShimExit RunDelete(const Bundle& bundle, const std::string& binary);
   void ShutDown(Shim& shim);
   void DeleteBundle(const Bundle& bundle);
+  void LastLook(const Bundle& bundle) const {
+    if (on_last_look_) on_last_look_(bundle.ns(), bundle.id(), bundle.path());
+  }
 
   ShimManagerOptions options_;
   RuntimeResolver resolver_;
   DeadShimCallback on_dead_;
+  LastLookCallback on_last_look_;
   ShimLogs logs_;
 
   mutable std::mutex mutex_;
@@ -325,6 +330,7 @@ void Manager::Bury(const ShimPtr& shim) {
   base::LogWarn("shim disconnected; cleaning up", {{"ns", shim->ns()}, {"id", shim->id()}});
   ShimExit exit{0, 255, absl::Now()};
   if (shim->owns_process()) exit = RunDelete(shim->files(), shim->binary());
+  LastLook(shim->files());
   DeleteBundle(shim->files());
   Release({shim->ns(), shim->id()});
   if (on_dead_) on_dead_(shim->ns(), shim->id(), exit);
@@ -380,6 +386,7 @@ void Manager::Remove(std::shared_ptr<Shim> shim, absl::AnyInvocable<void()> done
       if (managed->owns_process()) RunDelete(managed->files(), managed->binary());
     }
     logs_.Remove(managed->ns(), managed->id());
+    LastLook(managed->files());
     absl::StatusOr<Bundle::Trash> trash = managed->files().MoveToTrash();
     if (!trash.ok()) {
       base::LogError("delete a bundle",
@@ -480,6 +487,7 @@ void Manager::Load(const Bundle& bundle) {
       base::Exists(bundle.File("bootstrap.json")) || base::Exists(bundle.File("address"));
   ShimExit exit{0, 255, absl::Now()};
   if (!base::Exists(bundle.File("sandbox"))) exit = RunDelete(bundle, *binary);
+  LastLook(bundle);
   DeleteBundle(bundle);
   if (on_dead_ && started) on_dead_(bundle.ns(), bundle.id(), exit);
 }

@@ -92,6 +92,10 @@ class ShimManager {
   virtual ~ShimManager() = default;  // leaves all shims running
 
   virtual void OnDeadShim(DeadShimCallback callback) = 0;  // before LoadAll() and Start()
+  // Told, on a worker thread, of each bundle of a task that ended, before the bundle is removed.
+  using LastLookCallback =
+      std::function<void(const std::string& ns, const std::string& id, const std::string& bundle)>;
+  virtual void OnLastLook(LastLookCallback callback) = 0;  // before LoadAll() and Start()
   // Shims of `binary` come from `launcher` from now on instead of its `start` action.
   virtual void SetLauncher(std::string binary, std::unique_ptr<ShimLauncher> launcher) = 0;
 

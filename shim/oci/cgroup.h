@@ -76,6 +76,7 @@ class Cgroup {
   // OK when there is nobody.
   virtual absl::Status KillAll() = 0;
   virtual absl::StatusOr<Metrics> Stats() const = 0;
+  virtual struct Remains Remains() const = 0;
   virtual absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom() const = 0;
   // Removes the directories with their sub-cgroups. Processes in them are an error (errno EBUSY) at
   // once or, when they were `killed` by KillAll, after up to ten seconds.

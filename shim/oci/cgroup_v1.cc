@@ -178,6 +178,20 @@ class CgroupV1 : public Cgroup {
   absl::Status PlanMounts(const MountSpec& mount, bool cgroup_namespace,
                           std::vector<MountStep>* steps) const override;
 
+  struct Remains Remains() const override {
+    struct Remains remains;
+    for (const Part& part : parts_) {
+      if (!part.hierarchy.Has("memory")) continue;
+      constexpr uint64_t kUnlimited = uint64_t{1} << 62;
+      remains.memory_cgroup = part.path;
+      remains.memory_peak = ReadCgroupNumber(part.dir, "memory.max_usage_in_bytes");
+      remains.memory_limit = ReadCgroupNumber(part.dir, "memory.limit_in_bytes");
+      if (remains.memory_limit >= kUnlimited) remains.memory_limit = 0;
+      remains.oom_kills = ReadCgroupKeys(part.dir, "memory.oom_control")["oom_kill"];
+    }
+    return remains;
+  }
+
   std::string directory() const override {
     for (const char* controller : {"pids", "devices", "freezer", "memory", "cpu"}) {
       std::string dir = DirOf(controller);

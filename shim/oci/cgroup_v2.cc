@@ -67,6 +67,16 @@ class CgroupV2 : public Cgroup {
 
   int version() const override { return 2; }
   std::string directory() const override { return dir_; }
+  struct Remains Remains() const override {
+    struct Remains remains;
+    remains.memory_cgroup = path_;
+    remains.memory_peak = ReadCgroupNumber(dir_, "memory.peak");  // Linux 5.19
+    remains.memory_limit = ReadCgroupNumber(dir_, "memory.max");
+    if (remains.memory_limit == UINT64_MAX) remains.memory_limit = 0;
+    remains.oom_kills = ReadCgroupKeys(dir_, "memory.events")["oom_kill"];
+    if (base::Exists(dir_ + "/cpu.pressure")) remains.pressure_dir = dir_;
+    return remains;
+  }
 
   absl::Status Create() override {
     bool existed = false;

@@ -148,6 +148,8 @@ class Container {
   absl::StatusOr<bool> Paused() const;
   absl::Status Update(const Resources& resources);
   absl::StatusOr<Metrics> Stats() const;
+  // Before Delete(). What cannot be read is missing in it.
+  struct Remains Remains() const;
   // Null with OK never: Unimplemented where the memory controller is absent.
   absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom();
 
@@ -175,6 +177,10 @@ class Container {
   explicit Container(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// The name of a system call on an architecture as the kernel's audit log has it (AUDIT_ARCH_X86_64
+// = 0xc000003e, …); "syscall 436" for one that libseccomp does not know.
+std::string AuditedSyscallName(uint32_t audit_arch, int number);
 
 // The document of `runc features` (runtime-spec "features"), for `-info` and the CLI.
 std::string FeaturesJson();

@@ -75,6 +75,16 @@ struct Metrics {
   MetricsV2 v2;
 };
 
+// What is worth keeping of a container that has ended; a few small files of its cgroups.
+struct Remains {
+  // As the kernel's log names it ("/NS/ID"); empty: no memory controller, and no figures.
+  std::string memory_cgroup;
+  uint64_t memory_peak = 0;   // bytes; 0: not known
+  uint64_t memory_limit = 0;  // bytes; 0: none
+  uint64_t oom_kills = 0;
+  std::string pressure_dir;  // has cpu.pressure and its like; empty: the kernel has none per cgroup
+};
+
 }  // namespace gantry::oci
 
 #endif  // GANTRY_SHIM_OCI_METRICS_H_

@@ -20,7 +20,8 @@ std::string SocketPath(absl::string_view dir, absl::string_view grpc_address, ab
                        absl::string_view group);
 
 // The annotation of BUNDLE/config.json by which containers share a shim
-// (io.containerd.runc.v2.group, else io.kubernetes.cri.sandbox-id); `id` if there is none.
+// (io.containerd.runc.v2.group, else io.kubernetes.cri.sandbox-id); `id` if there is none, or no
+// config.json.
 absl::StatusOr<std::string> GroupOf(const std::string& bundle, const std::string& id);
 
 // Makes the socket of a shim, mode 0600, in a directory made if missing. When a living shim listens

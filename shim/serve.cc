@@ -27,6 +27,7 @@
 #include "base/status.h"
 #include "base/ttrpc/server.h"
 #include "shim/events.h"
+#include "shim/sandbox_service.h"
 #include "shim/task_service.h"
 
 namespace gantry::shim {
@@ -63,7 +64,12 @@ class Shim {
   explicit Shim(ServeOptions options)
       : options_(std::move(options)),
         events_(&loop_, options_.ttrpc_address, options_.ns),
-        service_(&loop_, &events_, options_.ns, [this] { BeginEnd(); }),
+        service_(&loop_, &events_, options_.ns,
+                 [this] {
+                   if (!sandbox_.present()) BeginEnd();
+                 }),
+        sandbox_(
+            &loop_, [this] { return service_.containers(); }, [this] { BeginEnd(); }),
         server_(&loop_) {}
 
   absl::Status Run() {
@@ -74,6 +80,8 @@ class Shim {
     };
     server_.Register("containerd.task.v2.Task", handler);
     server_.Register("containerd.task.v3.Task", handler);
+    server_.Register("containerd.runtime.sandbox.v1.Sandbox",
+                     [this](std::shared_ptr<base::ttrpc::Call> call) { sandbox_.Handle(call); });
     GANTRY_RETURN_IF_ERROR(server_.Listen(std::move(options_.listener)));
     WatchUse();
     return loop_.Run();
@@ -96,13 +104,14 @@ class Shim {
       if (info.ssi_signo == SIGCHLD) continue;
       // With containers a shim ends when they are deleted, not when the machine's init is in a
       // hurry.
-      if (service_.containers() == 0) BeginEnd();
+      if (!used()) BeginEnd();
     }
     int status = 0;
     while (pid_t pid = waitpid(-1, &status, WNOHANG | __WALL)) {
       if (pid < 0 && errno == EINTR) continue;
       if (pid < 0) break;
-      service_.OnChildExit(pid, status, absl::Now());
+      absl::Time now = absl::Now();
+      if (!sandbox_.OnChildExit(pid, status, now)) service_.OnChildExit(pid, status, now);
     }
   }
 
@@ -115,9 +124,11 @@ class Shim {
     });
   }
 
+  bool used() const { return service_.containers() > 0 || sandbox_.present(); }
+
   void WatchUse() {
     loop_.After(kUnusedLimit, [this] {
-      if (service_.containers() > 0) return WatchUseLater();
+      if (used()) return WatchUseLater();
       if (server_.connections() == 0) return BeginEnd();
       WatchUse();
     });
@@ -144,6 +155,7 @@ class Shim {
   base::EventLoop loop_;
   EventPublisher events_;
   TaskService service_;
+  SandboxService sandbox_;
   base::ttrpc::Server server_;
   base::UniqueFd signals_;
   bool ending_ = false;

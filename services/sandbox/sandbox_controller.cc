@@ -81,7 +81,10 @@ class Controller final : public SandboxController {
     (*found)->Call(kShimService, "StartSandbox", to, Left(caller),
                    [this, shim = *found, done = std::move(done)](const Payload& payload) mutable {
                      auto started = Parse<shim_api::StartSandboxResponse>(payload);
-                     if (started.ok()) return done(Started(*shim, *started));
+                     if (started.ok()) {
+                       Watch(shim);
+                       return done(Started(*shim, *started));
+                     }
                      absl::Status status = base::Annotate(
                          started.status(), absl::StrCat("failed to start sandbox ", shim->id()));
                      shims_->Remove(shim,
@@ -121,15 +124,9 @@ class Controller final : public SandboxController {
             Done<api::ControllerWaitResponse> done) override {
     Forward<shim_api::WaitSandboxRequest, shim_api::WaitSandboxResponse>(
         caller, request, "WaitSandbox", std::move(done),
-        [events = events_, ns = caller.ns, id = request.sandbox_id()](
-            const auto& from, api::ControllerWaitResponse* to) {
+        [](const auto& from, api::ControllerWaitResponse* to) {
           to->set_exit_status(from.exit_status());
           *to->mutable_exited_at() = from.exited_at();
-          containerd::events::SandboxExit event;
-          event.set_sandbox_id(id);
-          event.set_exit_status(from.exit_status());
-          *event.mutable_exited_at() = from.exited_at();
-          Publish(events, ns, "/sandboxes/exit", event);
         });
   }
 
@@ -170,7 +167,29 @@ class Controller final : public SandboxController {
     done(absl::UnimplementedError("sandboxes of a shim cannot be updated"));
   }
 
+  void WatchRunning() override {
+    for (const ShimPtr& shim : shims_->ListAll()) {
+      if (shim->of_sandbox()) Watch(shim);
+    }
+  }
+
  private:
+  // Of a shim that dies, the manager of shims tells.
+  void Watch(const ShimPtr& shim) const {
+    shim_api::WaitSandboxRequest request;
+    request.set_sandbox_id(shim->id());
+    shim->Call(kShimService, "WaitSandbox", request, absl::InfiniteDuration(),
+               [events = events_, ns = shim->ns(), id = shim->id()](const Payload& payload) {
+                 auto ended = Parse<shim_api::WaitSandboxResponse>(payload);
+                 if (!ended.ok()) return;
+                 containerd::events::SandboxExit event;
+                 event.set_sandbox_id(id);
+                 event.set_exit_status(ended->exit_status());
+                 *event.mutable_exited_at() = ended->exited_at();
+                 Publish(events, ns, "/sandboxes/exit", event);
+               });
+  }
+
   template <typename Request>
   absl::StatusOr<ShimPtr> Find(const Caller& caller, const Request& request) const {
     GANTRY_RETURN_IF_ERROR(CheckSandboxer(request.sandboxer()));

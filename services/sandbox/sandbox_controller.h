@@ -33,6 +33,10 @@ class SandboxController {
                                                    EventHub* events);
   virtual ~SandboxController() = default;
 
+  // After a restart: publishes the exits of the sandboxes that run (each sandbox has one
+  // /sandboxes/exit, whether anybody waits or not).
+  virtual void WatchRunning() = 0;
+
 #define GANTRY_SANDBOX_CALL(Name)                                                         \
   virtual void Name(Caller caller,                                                        \
                     containerd::services::sandbox::v1::Controller##Name##Request request, \
@@ -49,7 +53,7 @@ class SandboxController {
   GANTRY_SANDBOX_CALL(Platform);
   // OK also when there is no such sandbox any more.
   GANTRY_SANDBOX_CALL(Stop);
-  // Lasts as long as the sandbox. Event /sandboxes/exit.
+  // Lasts as long as the sandbox.
   GANTRY_SANDBOX_CALL(Wait);
   // A sandbox without shim has ended: no error, exited_at is set.
   GANTRY_SANDBOX_CALL(Status);

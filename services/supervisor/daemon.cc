@@ -176,6 +176,7 @@ class DaemonImpl final : public Daemon {
     // The door for events is open before shims are found again: they may have some waiting.
     GANTRY_ASSIGN_OR_RETURN(ttrpc_events_, TtrpcEventServer::Start(TtrpcAddress(), events_.get()));
     GANTRY_RETURN_IF_ERROR(shims_->LoadAll());
+    sandbox_controller_->WatchRunning();
     return tasks_->Recover();
   }
 

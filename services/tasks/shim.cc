@@ -3,12 +3,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 
 namespace gantry::services {
 
 std::string Shim::TaskService() const {
   return absl::StrCat("containerd.task.v", version(), ".Task");
 }
+
+bool Shim::of_sandbox() const { return base::Exists(absl::StrCat(bundle_, "/", kSandboxMark)); }
 
 void Shim::Call(absl::string_view service, absl::string_view method,
                 const google::protobuf::MessageLite& request, absl::Duration timeout,

@@ -27,11 +27,15 @@ struct ShimBootstrap {
   std::string protocol = "ttrpc";
 };
 
+// A file in the bundle of a sandbox's own shim.
+inline constexpr char kSandboxMark[] = "sandbox-shim";
+
 // How a task ended whose shim could not say so itself.
 struct ShimExit {
   uint32_t pid = 0;
   uint32_t exit_status = 255;
   absl::Time exited_at;
+  bool of_sandbox = false;  // the shim held a sandbox
 };
 
 // A connected shim, or rather one task's (or sandbox's) connection to it: several tasks of a pod
@@ -53,6 +57,8 @@ class Shim {
   const std::string& binary() const { return binary_; }
   const ShimBootstrap& bootstrap() const { return bootstrap_; }
   int version() const { return version_; }
+  // It was started for a sandbox. Looks at the bundle.
+  bool of_sandbox() const;
   bool connected() const { return client_ != nullptr && client_->connected(); }
 
   // Set once, before others see the object.

@@ -37,8 +37,6 @@ namespace {
 namespace task = containerd::task::v2;
 
 constexpr size_t kMaxPath = 4096;
-// In the bundle of a sandbox's own shim.
-constexpr char kSandboxMark[] = "sandbox-shim";
 
 std::string OwnExecutable() {
   char path[PATH_MAX];
@@ -329,7 +327,9 @@ void Manager::OnDisconnect(const ShimPtr& shim) {
 void Manager::Bury(const ShimPtr& shim) {
   base::LogWarn("shim disconnected; cleaning up", {{"ns", shim->ns()}, {"id", shim->id()}});
   ShimExit exit{0, 255, absl::Now()};
-  if (shim->owns_process()) exit = RunDelete(shim->files(), shim->binary());
+  // Also for a task in a sandbox's shim: that has died with all of its tasks.
+  exit = RunDelete(shim->files(), shim->binary());
+  exit.of_sandbox = shim->of_sandbox();
   LastLook(shim->files());
   DeleteBundle(shim->files());
   Release({shim->ns(), shim->id()});
@@ -486,7 +486,8 @@ void Manager::Load(const Bundle& bundle) {
   bool started =
       base::Exists(bundle.File("bootstrap.json")) || base::Exists(bundle.File("address"));
   ShimExit exit{0, 255, absl::Now()};
-  if (!base::Exists(bundle.File("sandbox"))) exit = RunDelete(bundle, *binary);
+  exit = RunDelete(bundle, *binary);
+  exit.of_sandbox = base::Exists(bundle.File(kSandboxMark));
   LastLook(bundle);
   DeleteBundle(bundle);
   if (on_dead_ && started) on_dead_(bundle.ns(), bundle.id(), exit);
@@ -530,7 +531,7 @@ absl::Status Manager::Probe(Shim& shim, bool* leaked) {
     status = shim.CallTaskAndWait("Connect", connect, &connected, deadline - absl::Now());
   }
   GANTRY_RETURN_IF_ERROR(base::Annotate(status, "probe the shim"));
-  if (connected.task_pid() != 0 || base::Exists(shim.bundle() + "/" + kSandboxMark)) {
+  if (connected.task_pid() != 0 || shim.of_sandbox()) {
     return absl::OkStatus();
   }
   task::PidsRequest pids;

@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "containerd/events/sandbox.pb.h"
 #include "containerd/events/task.pb.h"
 #include "containerd/runtime/task/v2/shim.pb.h"
 #include "containerd/types/runc/options/oci.pb.h"
@@ -113,6 +114,20 @@ struct Gather {
 
 void PublishDeath(EventHub* events, const std::string& ns, const std::string& id,
                   const ShimExit& exit) {
+  auto publish = [&](absl::string_view topic, const google::protobuf::Message& event) {
+    google::protobuf::Any any;
+    any.set_type_url(event.GetDescriptor()->full_name());
+    any.set_value(event.SerializeAsString());
+    absl::Status status = events->Publish(ns, topic, any);
+    if (!status.ok()) base::LogError("publish the end of a task", {{"error", status.message()}});
+  };
+  if (exit.of_sandbox) {
+    containerd::events::SandboxExit ended;
+    ended.set_sandbox_id(id);
+    ended.set_exit_status(exit.exit_status);
+    base::SetTimestamp(ended.mutable_exited_at(), exit.exited_at);
+    return publish("/sandboxes/exit", ended);
+  }
   containerd::events::TaskExit ended;
   ended.set_container_id(id);
   ended.set_id(id);
@@ -124,13 +139,6 @@ void PublishDeath(EventHub* events, const std::string& ns, const std::string& id
   deleted.set_pid(exit.pid);
   deleted.set_exit_status(exit.exit_status);
   *deleted.mutable_exited_at() = ended.exited_at();
-  auto publish = [&](absl::string_view topic, const google::protobuf::Message& event) {
-    google::protobuf::Any any;
-    any.set_type_url(event.GetDescriptor()->full_name());
-    any.set_value(event.SerializeAsString());
-    absl::Status status = events->Publish(ns, topic, any);
-    if (!status.ok()) base::LogError("publish the end of a task", {{"error", status.message()}});
-  };
   publish("/tasks/exit", ended);
   publish("/tasks/delete", deleted);
 }
@@ -512,6 +520,8 @@ void Manager::Metrics(TaskCaller caller, api::MetricsRequest request,
 
 void Manager::Checkpoint(TaskCaller caller, api::CheckpointTaskRequest request,
                          Done<api::CheckpointTaskResponse> done) {
+  if (absl::Status known = Find(caller, request.container_id()).status(); !known.ok())
+    return done(known);
   containerd::runc::v1::CheckpointOptions options;
   if (request.has_options() && !options.ParseFromString(request.options().value())) {
     return done(absl::InvalidArgumentError("invalid task checkpoint option"));

@@ -283,6 +283,10 @@ TEST_F(TaskManagerTest, ErrorsAreContainerds) {
   checkpoint.set_container_id("a");
   EXPECT_EQ(Call(&TaskManager::Checkpoint, checkpoint).status().code(),
             absl::StatusCode::kUnimplemented);
+  // What there is comes before what can be done.
+  checkpoint.set_container_id("none");
+  EXPECT_EQ(Call(&TaskManager::Checkpoint, checkpoint).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(TaskManagerTest, ShimsThatDoNotStartLeaveNothing) {

@@ -18,7 +18,8 @@ KeptExit Make(int signal, uint32_t status) {
   KeptExit exit;
   exit.set_name("web");
   exit.set_image("busybox");
-  exit.mutable_record()->set_container_id("83dd7fb2c49b2aa3b088c86b8263661e11a976a999f6d4e840a8588106099cf1");
+  exit.mutable_record()->set_container_id(
+      "83dd7fb2c49b2aa3b088c86b8263661e11a976a999f6d4e840a8588106099cf1");
   exit.mutable_record()->set_signal(signal);
   exit.mutable_record()->set_exit_status(status);
   base::SetTimestamp(exit.mutable_record()->mutable_started_at(), kStart);

@@ -400,7 +400,9 @@ absl::Status Container::Pause() { return impl_->cgroup->Freeze(true); }
 absl::Status Container::Resume() { return impl_->cgroup->Freeze(false); }
 absl::StatusOr<bool> Container::Paused() const { return impl_->cgroup->Frozen(); }
 absl::StatusOr<Metrics> Container::Stats() const { return impl_->cgroup->Stats(); }
-struct Remains Container::Remains() const { return impl_->cgroup->Remains(); }
+struct Remains Container::Remains() const {
+  return impl_->cgroup->Remains();
+}
 
 absl::StatusOr<std::unique_ptr<OomWatch>> Container::WatchOom() {
   return impl_->cgroup->WatchOom();

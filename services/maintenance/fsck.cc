@@ -289,10 +289,10 @@ class Fsck::Run {
     for (const std::string& ns : namespaces) {
       auto ids = base::ListDir(absl::StrCat(root, "/", ns));
       for (const std::string& id : ids.ok() ? *ids : std::vector<std::string>()) {
-        ++seen_["work"];
+        ++seen_["work dir"];
         std::string path = absl::StrCat(root, "/", ns, "/", id);
         if (tasks_.contains({ns, id}) || !IsOlderThan(path, grace_)) continue;
-        Found("work", path, "no task belongs to it", "remove it",
+        Found("work dir", path, "no task belongs to it", "remove it",
               [&path] { return base::RemoveTree(path); });
       }
     }
@@ -304,10 +304,10 @@ class Fsck::Run {
     std::string dir = absl::StrCat(deps_.state, "/tmp");
     GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> names, ListIfThere(dir));
     for (const std::string& name : names) {
-      ++seen_["temporary"];
+      ++seen_["temporary mount"];
       std::string path = absl::StrCat(dir, "/", name);
       if (!IsOlderThan(path, 60 * grace_)) continue;
-      Found("temporary", path, "nobody uses it any more", "unmount and remove it", [&path] {
+      Found("temporary mount", path, "nobody uses it any more", "unmount and remove it", [&path] {
         GANTRY_RETURN_IF_ERROR(base::UnmountAll(path));
         return base::RemoveTree(path);
       });
@@ -423,8 +423,8 @@ class Fsck::Run {
   std::set<std::pair<std::string, std::string>> tasks_;
   std::set<std::string> sockets_;
   std::map<std::string, int64_t> seen_ = {
-      {"blob", 0},   {"snapshot", 0}, {"bundle", 0}, {"mount", 0}, {"shim", 0},
-      {"cgroup", 0}, {"intent", 0},   {"upload", 0}, {"work", 0},  {"temporary", 0}};
+      {"blob", 0},   {"snapshot", 0}, {"bundle", 0}, {"mount", 0},    {"shim", 0},
+      {"cgroup", 0}, {"intent", 0},   {"upload", 0}, {"work dir", 0}, {"temporary mount", 0}};
   Report report_;
 };
 

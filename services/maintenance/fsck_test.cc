@@ -193,9 +193,9 @@ TEST_F(FsckTest, StrayUploadWorkAndTemporaryDirectory) {
   ASSERT_TRUE(base::MakeDirs(ingests + "0123").ok());
   ExpectOneThatIsMended("upload", "no record");
   ASSERT_TRUE(base::MakeDirs(dir_ + "/root/io.containerd.runtime.v2.task/default/gone/x").ok());
-  ExpectOneThatIsMended("work", "no task");
+  ExpectOneThatIsMended("work dir", "no task");
   ASSERT_TRUE(base::MakeDirs(dir_ + "/state/tmp/mount-1").ok());
-  ExpectOneThatIsMended("temporary", "nobody");
+  ExpectOneThatIsMended("temporary mount", "nobody");
 }
 
 TEST_F(FsckTest, StrayMounts) {
@@ -207,7 +207,8 @@ TEST_F(FsckTest, StrayMounts) {
   Fsck::Report report = Check(false);
   std::vector<std::string> kinds;
   for (const auto& finding : report.findings()) kinds.push_back(finding.kind());
-  EXPECT_THAT(kinds, ::testing::UnorderedElementsAre("bundle", "temporary", "mount", "mount"));
+  EXPECT_THAT(kinds,
+              ::testing::UnorderedElementsAre("bundle", "temporary mount", "mount", "mount"));
   Check(true);
   report = Check(false);
   EXPECT_EQ(report.findings_size(), 0) << report.DebugString();

@@ -12,7 +12,6 @@
 #include <climits>
 #include <cstring>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
@@ -25,26 +24,12 @@ namespace {
 // further, because what comes is moved to its call at once.
 constexpr int32_t kStreamWindow = 4 << 20;
 constexpr int32_t kConnectionWindow = 64 << 20;
-constexpr uint32_t kMaxFrame = 256 << 10;
-// Headers and trailers of one answer.
-constexpr size_t kMaxHeaders = 64 << 10;
 // Of one call, queued and not yet taken by the socket.
 constexpr size_t kMaxQueued = 1 << 20;
 constexpr size_t kSendBatch = 256 << 10;
 constexpr int kSendBuffer = 2 << 20;
 constexpr size_t kBuffer = 64 << 10;
 constexpr time_t kConnectSeconds = 10;
-
-absl::string_view View(const uint8_t* data, size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
-}
-
-nghttp2_nv Header(absl::string_view name, absl::string_view value) {
-  auto bytes = [](absl::string_view s) {
-    return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(s.data()));
-  };
-  return {bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE};
-}
 
 int PollTimeout(absl::Time deadline) {
   if (deadline == absl::InfiniteFuture()) return -1;
@@ -55,95 +40,6 @@ int PollTimeout(absl::Time deadline) {
 }
 
 }  // namespace
-
-// What nghttp2 calls, always beneath one of our methods that hold the mutex.
-struct Transport::Callbacks {
-  static Transport* Self(void* user) { return static_cast<Transport*>(user); }
-
-  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
-                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
-                      void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (frame->hd.type != NGHTTP2_HEADERS) return 0;  // of a promise that nobody asked for
-    if (Stream* stream = Self(user)->Find(frame->hd.stream_id)) {
-      Self(user)->OnHeader(stream, View(name, name_size), View(value, value_size));
-    }
-    return 0;
-  }
-
-  static int OnData(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data, size_t size,
-                    void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    // The connection's window is the kernel's matter; a call's holds back who is not read.
-    nghttp2_session_consume_connection(session, size);
-    if (Stream* stream = Self(user)->Find(id)) Self(user)->OnData(stream, View(data, size));
-    return 0;
-  }
-
-  static int OnFrame(nghttp2_session*, const nghttp2_frame* frame,
-                     void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (frame->hd.type == NGHTTP2_GOAWAY) Self(user)->going_away_ = true;
-    bool ends = (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
-                (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (!ends) return 0;
-    if (Stream* stream = Self(user)->Find(frame->hd.stream_id)) Self(user)->OnEnd(stream, 0);
-    return 0;
-  }
-
-  static int OnClose(nghttp2_session*, int32_t id, uint32_t http2_error,
-                     void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (Stream* stream = Self(user)->Find(id)) Self(user)->OnEnd(stream, http2_error);
-    return 0;
-  }
-
-  // A request that could not be sent: the server is going away.
-  static int OnNotSent(nghttp2_session*, const nghttp2_frame* frame, int,
-                       void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-    if (Stream* stream = Self(user)->Find(frame->hd.stream_id)) {
-      Self(user)->Finish(stream, absl::UnavailableError("the daemon takes no more calls"));
-    }
-    return 0;
-  }
-
-  static ssize_t OnSend(nghttp2_session*, int32_t id, uint8_t* to, size_t room, uint32_t* flags,
-                        nghttp2_data_source*, void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    Stream* stream = Self(user)->Find(id);
-    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    return Self(user)->OnSend(stream, to, room, flags);
-  }
-
-  // Not more than there is: the library allocates it.
-  static ssize_t OnFrameSize(nghttp2_session*, uint8_t, int32_t id, int32_t connection_window,
-                             int32_t stream_window, uint32_t max_frame,
-                             void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    Stream* stream = Self(user)->Find(id);
-    int64_t queued = stream == nullptr ? 0 : stream->out.size() - stream->out_taken;
-    return std::min<int64_t>(
-        {connection_window, stream_window, max_frame, kMaxFrame, std::max<int64_t>(queued, 1)});
-  }
-
-  static int OnError(nghttp2_session*, int, const char* text, size_t size,
-                     void* user) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    Self(user)->violation_.assign(text, size);
-    return 0;
-  }
-
-  // Made once; sessions copy it.
-  static const nghttp2_session_callbacks* Table() {
-    static const nghttp2_session_callbacks* const kTable = [] {
-      nghttp2_session_callbacks* table = nullptr;
-      nghttp2_session_callbacks_new(&table);
-      nghttp2_session_callbacks_set_on_header_callback(table, OnHeader);
-      nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table, OnData);
-      nghttp2_session_callbacks_set_on_frame_recv_callback(table, OnFrame);
-      nghttp2_session_callbacks_set_on_stream_close_callback(table, OnClose);
-      nghttp2_session_callbacks_set_on_frame_not_send_callback(table, OnNotSent);
-      nghttp2_session_callbacks_set_data_source_read_length_callback(table, OnFrameSize);
-      nghttp2_session_callbacks_set_error_callback2(table, OnError);
-      return table;
-    }();
-    return kTable;
-  }
-};
 
 absl::StatusOr<std::shared_ptr<Transport>> Transport::Connect(const std::string& path) {
   auto fail = [&path](int error) {
@@ -174,7 +70,7 @@ Transport::Transport(base::UniqueFd socket)
   nghttp2_option* option = nullptr;
   nghttp2_option_new(&option);
   nghttp2_option_set_no_auto_window_update(option, 1);
-  nghttp2_session_client_new2(&session_, Callbacks::Table(), this, option);
+  nghttp2_session_client_new2(&session_, CallbackTable(), this, option);
   nghttp2_option_del(option);
   const nghttp2_settings_entry kSettings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
                                               {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindow},
@@ -195,11 +91,10 @@ bool Transport::Usable() {
 void Transport::Open(Stream* stream, const CallHead& head) {
   absl::MutexLock lock(&mutex_);
   if (!broken_.ok()) return Finish(stream, broken_);
-  std::vector<nghttp2_nv> headers = {
-      Header(":method", "POST"),      Header(":scheme", "http"),
-      Header(":path", head.path),     Header(":authority", "localhost"),
-      Header("te", "trailers"),       Header("content-type", "application/grpc"),
-      Header("user-agent", "gantry"),
+  Headers headers = {
+      {":method", "POST"},         {":scheme", "http"}, {":path", head.path},
+      {":authority", "localhost"}, {"te", "trailers"},  {"content-type", "application/grpc"},
+      {"user-agent", "gantry"},
   };
   std::string timeout;
   if (head.deadline != absl::InfiniteFuture()) {
@@ -208,19 +103,16 @@ void Transport::Open(Stream* stream, const CallHead& head) {
       return Finish(stream, absl::DeadlineExceededError("the time was over before the call began"));
     }
     timeout = FormatTimeout(left);
-    headers.push_back(Header("grpc-timeout", timeout));
+    headers.emplace_back("grpc-timeout", timeout);
   }
   for (const auto& [name, value] : head.metadata) {
     if (!IsHeaderValue(value)) {
       return Finish(stream, absl::InvalidArgumentError(absl::StrCat(
                                 name, ": a value with other than printable ASCII characters")));
     }
-    headers.push_back(Header(name, value));
+    headers.emplace_back(name, value);
   }
-  nghttp2_data_provider body = {};
-  body.read_callback = Callbacks::OnSend;
-  int32_t id =
-      nghttp2_submit_request(session_, nullptr, headers.data(), headers.size(), &body, nullptr);
+  int32_t id = SubmitRequest(headers);
   if (id < 0) {
     going_away_ = true;  // out of stream ids, or of memory
     return Finish(stream, absl::UnavailableError(nghttp2_strerror(id)));
@@ -427,100 +319,6 @@ void Transport::Break(const absl::Status& why) {
   if (!broken_.ok()) return;
   broken_ = why;
   while (!streams_.empty()) Finish(streams_.begin()->second, why);
-}
-
-Stream* Transport::Find(int32_t id) {
-  auto found = streams_.find(id);
-  return found == streams_.end() ? nullptr : found->second;
-}
-
-void Transport::Fail(Stream* stream, const absl::Status& why) {
-  if (stream->finished) return;
-  int32_t id = stream->id;
-  Finish(stream, why);
-  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
-}
-
-void Transport::Finish(Stream* stream, const absl::Status& result) {
-  if (stream->finished) return;
-  stream->finished = true;
-  stream->result = result;
-  streams_.erase(stream->id);
-  changed_.SignalAll();
-}
-
-void Transport::OnHeader(Stream* stream, absl::string_view name, absl::string_view value) {
-  stream->header_bytes += name.size() + value.size();
-  if (stream->header_bytes > kMaxHeaders) {
-    return Fail(stream, absl::ResourceExhaustedError(absl::StrCat(
-                            "the daemon's headers are longer than ", kMaxHeaders, " bytes")));
-  }
-  if (name == ":status") {
-    stream->http_status = 100 * (value[0] - '0') + 10 * (value[1] - '0') + (value[2] - '0');
-  } else if (name == "content-type") {
-    stream->content_type = std::string(value);
-  } else if (name == "grpc-status") {
-    stream->grpc_status = std::string(value);
-  } else if (name == "grpc-message") {
-    stream->grpc_message = std::string(value);
-  }
-}
-
-void Transport::OnData(Stream* stream, absl::string_view data) {
-  stream->unconsumed += data.size();
-  // The body of an error page is nobody's message.
-  if (absl::StartsWith(stream->content_type, "application/grpc")) {
-    stream->in.append(data.data(), data.size());
-  }
-  OpenWindow(stream);
-}
-
-void Transport::OpenWindow(Stream* stream) {
-  size_t have = stream->in.size() - stream->in_taken;
-  bool whole = false;
-  if (have >= kPrefixSize) {
-    size_t length = 0;
-    absl::Status prefix = ParsePrefix(stream->in.data() + stream->in_taken, &length);
-    if (!prefix.ok()) return Fail(stream, prefix);
-    whole = have >= kPrefixSize + length;
-  }
-  size_t keep = whole ? std::min(have, stream->unconsumed) : 0;
-  if (stream->unconsumed == keep) return;
-  nghttp2_session_consume_stream(session_, stream->id, stream->unconsumed - keep);
-  stream->unconsumed = keep;
-}
-
-void Transport::OnEnd(Stream* stream, uint32_t http2_error) {
-  absl::Status result;
-  if (!stream->grpc_status.empty()) {
-    result = ParseStatus(stream->grpc_status, stream->grpc_message);
-  } else if (stream->http_status != 0 &&
-             (stream->http_status != 200 ||
-              !absl::StartsWith(stream->content_type, "application/grpc"))) {
-    result = StatusOfHttp(stream->http_status, stream->content_type);
-  } else if (http2_error != 0) {
-    result = StatusOfReset(http2_error);
-  } else {
-    result = absl::InternalError("the daemon ended the call without a status");
-  }
-  // The server is through with a call that we have not ended: it needs to hear no more of it.
-  if (nghttp2_session_get_stream_local_close(session_, stream->id) == 0) {
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
-  }
-  Finish(stream, result);
-}
-
-ssize_t Transport::OnSend(Stream* stream, uint8_t* to, size_t room, uint32_t* flags) {
-  size_t size = std::min(room, stream->out.size() - stream->out_taken);
-  if (size == 0 && !stream->out_ended) return NGHTTP2_ERR_DEFERRED;
-  memcpy(to, stream->out.data() + stream->out_taken, size);
-  stream->out_taken += size;
-  if (stream->out_taken == stream->out.size()) {
-    stream->out.clear();
-    stream->out_taken = 0;
-    if (stream->out_ended) *flags |= NGHTTP2_DATA_FLAG_EOF;
-  }
-  return static_cast<ssize_t>(size);
 }
 
 }  // namespace gantry::client::rpc

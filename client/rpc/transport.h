@@ -22,6 +22,7 @@
 #include "base/unique_fd.h"
 
 struct nghttp2_session;
+struct nghttp2_session_callbacks;
 
 namespace gantry::client::rpc {
 
@@ -97,8 +98,16 @@ class Transport {
   void Process();
 
  private:
+  // The largest frame, either way.
+  static constexpr uint32_t kMaxFrame = 256 << 10;
+
+  // The functions that nghttp2 calls, always beneath one of our methods that hold the mutex.
   struct Callbacks;
   friend struct Callbacks;
+  static const nghttp2_session_callbacks* CallbackTable();
+  using Headers = std::vector<std::pair<absl::string_view, absl::string_view>>;
+  // The id of the new stream, or an error of nghttp2's.
+  int32_t SubmitRequest(const Headers& headers) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool Await(absl::Time deadline, absl::FunctionRef<bool()> done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -149,6 +149,8 @@ void StdioPump::ReadInput() {
     input_open_ = false;
     if (pending_.empty()) CloseInput();
   } else if (ScanDetach(buffer, static_cast<size_t>(n)) && options_.on_detach) {
+    // What was typed before the keys, in the same read.
+    if (!pending_.empty()) WriteInput();
     options_.on_detach();
   }
 }

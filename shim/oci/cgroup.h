@@ -111,6 +111,8 @@ std::vector<DeviceRule> CompleteDeviceRules(const std::vector<DeviceRule>& rules
 // Devices that exist in every container.
 const std::vector<Device>& DefaultDevices();
 
+// For users without a cgroup: nothing is made, and what needs one is FailedPrecondition.
+std::unique_ptr<Cgroup> MakeNoCgroup();
 absl::StatusOr<std::unique_ptr<Cgroup>> MakeCgroupV1(const CgroupSystem& system,
                                                      std::vector<std::string> directories);
 absl::StatusOr<std::unique_ptr<Cgroup>> MakeCgroupV2(const CgroupSystem& system, std::string path);

@@ -67,7 +67,7 @@ absl::Status CheckOptions(const CreateOptions& options, const Spec& spec) {
 int ExecNamespaces(const Spec& spec) {
   int flags = 0;
   for (const Namespace& ns : spec.linux_.namespaces) {
-    if (ns.flag != CLONE_NEWPID) flags |= ns.flag;
+    if (ns.flag != CLONE_NEWPID && !ns.entered) flags |= ns.flag;
   }
   return flags;
 }
@@ -85,6 +85,42 @@ absl::StatusOr<base::UniqueFd> ListenForStart(const std::string& path) {
     return base::ErrnoStatus(errno, absl::StrCat("listen on ", path));
   }
   return sock;
+}
+
+// Mounts do not change under a running engine; reading them costs more than using them. A process
+// that forks engines reads them once for all.
+absl::StatusOr<CgroupSystem> KnownCgroups() {
+  static auto* known = new absl::StatusOr<CgroupSystem>(DetectCgroups());
+  if (!known->ok()) *known = DetectCgroups();
+  return *known;
+}
+
+absl::StatusOr<std::unique_ptr<Cgroup>> FindCgroup(const CreateOptions& options, const Spec& spec) {
+  auto system = KnownCgroups();
+  if (!system.ok() && options.rootless) return MakeNoCgroup();
+  GANTRY_RETURN_IF_ERROR(system.status());
+  return Cgroup::Make(*system, spec.linux_.cgroups_path, options.ns, options.id,
+                      options.systemd_cgroup);
+}
+
+// The engine cannot give up groups where setgroups(2) is denied; nobody has more than the caller
+// had then.
+absl::Status CheckGroups(const CreateOptions& options, const Spec& spec, ProcessPlan* plan) {
+  // podman's --group-add keep-groups.
+  auto keep = spec.annotations.find("run.oci.keep_original_groups");
+  if (keep != spec.annotations.end() && keep->second == "1") {
+    plan->set_groups = false;
+    return absl::OkStatus();
+  }
+  if (!options.rootless || base::ReadFile("/proc/self/setgroups").value_or("") != "deny\n") {
+    return absl::OkStatus();
+  }
+  if (!plan->groups.empty()) {
+    return absl::FailedPreconditionError(
+        "process.user.additionalGids: this user namespace maps one group only and denies others");
+  }
+  plan->set_groups = false;
+  return absl::OkStatus();
 }
 
 // Redirects joins of the container's cgroups to cgroups below them.
@@ -115,14 +151,6 @@ absl::Status EnterSubCgroups(const std::vector<std::string>& sub_cgroups,
     if (!found) return absl::InvalidArgumentError(absl::StrCat("no such controller: ", text));
   }
   return absl::OkStatus();
-}
-
-// Mounts do not change under a running engine; reading them costs more than using them. A process
-// that forks engines reads them once for all.
-absl::StatusOr<CgroupSystem> KnownCgroups() {
-  static auto* known = new absl::StatusOr<CgroupSystem>(DetectCgroups());
-  if (!known->ok()) *known = DetectCgroups();
-  return *known;
 }
 
 base::UniqueFd& LentNetwork() {
@@ -221,6 +249,7 @@ absl::StatusOr<InitPlan> Container::Impl::Plan() {
   GANTRY_ASSIGN_OR_RETURN(plan.process,
                           PlanProcess(*spec.process, spec.linux_, options.io, options.preserve_fds,
                                       options.seccomp_cache_dir));
+  GANTRY_RETURN_IF_ERROR(CheckGroups(options, spec, &plan.process));
   plan.parent_hooks = !spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty();
   plan.create_container = PlanHooks(spec.hooks.create_container, options.bundle);
   plan.start_container = PlanHooks(spec.hooks.start_container, "/");
@@ -256,8 +285,10 @@ absl::Status Container::Impl::Spawn(const InitPlan& plan, CreatedProcess* proces
   }
   GANTRY_RETURN_IF_ERROR(MoveNetDevices(spec, child.pid()));
   handlers.hooks = [&] {
+    // prestart is older than the state "creating".
+    GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", options.bundle,
+                                        State("created", child.pid())));
     std::string state = State("creating", child.pid());
-    GANTRY_RETURN_IF_ERROR(RunHostHooks(spec.hooks.prestart, "prestart", options.bundle, state));
     return RunHostHooks(spec.hooks.create_runtime, "createRuntime", options.bundle, state);
   };
   GANTRY_RETURN_IF_ERROR(child.AwaitReady(handlers));
@@ -283,12 +314,15 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->spec = spec;
-  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, KnownCgroups());
-  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, Cgroup::Make(system, spec.linux_.cgroups_path, options.ns,
-                                                     options.id, options.systemd_cgroup));
+  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, FindCgroup(options, spec));
   // From here on things exist that a failure has to take away again. A cgroup that somebody else
   // lives in is not ours to remove.
-  GANTRY_RETURN_IF_ERROR(impl->cgroup->Create());
+  absl::Status created = impl->cgroup->Create();
+  if (options.rootless && absl::IsPermissionDenied(created)) {
+    impl->cgroup = MakeNoCgroup();
+    created = absl::OkStatus();
+  }
+  GANTRY_RETURN_IF_ERROR(created);
   auto build = [&]() -> absl::Status {
     GANTRY_RETURN_IF_ERROR(impl->cgroup->Apply(spec.linux_.resources, true));
     GANTRY_ASSIGN_OR_RETURN(InitPlan plan, impl->Plan());
@@ -313,9 +347,8 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Open(const CreateOptions& 
   impl->pid = pid;
   auto pidfd = OpenPidfd(pid);
   if (pidfd.ok()) impl->pidfd = *std::move(pidfd);
-  GANTRY_ASSIGN_OR_RETURN(CgroupSystem system, KnownCgroups());
-  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, Cgroup::Make(system, spec.linux_.cgroups_path, options.ns,
-                                                     options.id, options.systemd_cgroup));
+  GANTRY_ASSIGN_OR_RETURN(impl->cgroup, FindCgroup(options, spec));
+  if (options.rootless && !base::Exists(impl->cgroup->directory())) impl->cgroup = MakeNoCgroup();
   return std::unique_ptr<Container>(new Container(std::move(impl)));
 }
 
@@ -364,6 +397,7 @@ absl::StatusOr<CreatedProcess> Container::Exec(const ProcessSpec& process,
   GANTRY_ASSIGN_OR_RETURN(ProcessPlan plan,
                           PlanProcess(process, impl_->spec.linux_, options.io, options.preserve_fds,
                                       impl_->options.seccomp_cache_dir));
+  GANTRY_RETURN_IF_ERROR(CheckGroups(impl_->options, impl_->spec, &plan));
   int flags = ExecNamespaces(impl_->spec);
   bool new_pid_namespace = impl_->spec.FindNamespace(CLONE_NEWPID) != nullptr;
   int init = impl_->pidfd.get();

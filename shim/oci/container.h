@@ -62,6 +62,7 @@ struct CreateOptions {
   ProcessIo io;
   bool no_pivot_root = false;     // MS_MOVE and chroot instead (initramfs)
   bool no_new_keyring = false;    // keep the caller's session keyring
+  bool rootless = false;          // of a user without privileges: see rootless.h
   bool systemd_cgroup = false;    // cgroupsPath is "slice:prefix:name" and is used as such
   std::vector<int> preserve_fds;  // become 3, 4, … of the first process, in this order
   // A directory of ours (0700) where compiled seccomp filters are kept across shims; may be empty.

@@ -90,6 +90,7 @@ absl::StatusOr<NamespacePlan> PlanNamespaces(const Spec& spec) {
   const Namespace* user = spec.FindNamespace(CLONE_NEWUSER);
   GANTRY_RETURN_IF_ERROR(CheckUserNamespace(spec, user));
   for (const Namespace& ns : spec.linux_.namespaces) {
+    if (ns.entered) continue;
     if (ns.path.empty()) {
       if (ns.flag == CLONE_NEWCGROUP) {
         plan.unshare_cgroup = true;

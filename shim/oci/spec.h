@@ -30,6 +30,8 @@ struct Namespace {
   int flag = 0;      // one CLONE_NEW* bit
   std::string type;  // as in the specification: "pid", "network", …
   std::string path;  // empty: a new one; else the namespace to join
+  // A user namespace that the engine's process lives in already (rootless.h).
+  bool entered = false;
 };
 
 struct MountSpec {

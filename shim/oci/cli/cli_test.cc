@@ -1,7 +1,11 @@
 // gantry-oci as a program, the way containerd's runc shim calls it.
 
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -19,6 +23,7 @@
 namespace gantry::oci {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 class CliTest : public ::testing::Test {
@@ -90,9 +95,10 @@ TEST_F(CliTest, GoesThroughALife) {
   EXPECT_EQ(Call({"start", bundle_.id()}).exit.code, 1);
   EXPECT_THAT(Call({"list"}).out, HasSubstr(bundle_.id()));
   EXPECT_THAT(Call({"ps", "--format", "json", bundle_.id()}).out, HasSubstr(absl::StrCat(pid)));
-  base::RunResult exec = Call({"exec", "--user", "1000:1000", "--cwd", "/tmp", "--env", "A=b",
-                               bundle_.id(), "sh", "-c", "id -u; pwd; echo $A; exit 9"});
-  EXPECT_EQ(exec.out, "1000\n/tmp\nb\n");
+  base::RunResult exec =
+      Call({"exec", "--user", "1000:1000", "--cwd", "/tmp", "--env", "A=b", "--env", "PATH=/bin:/x",
+            bundle_.id(), "sh", "-c", "id -u; pwd; echo $A; echo $PATH; exit 9"});
+  EXPECT_EQ(exec.out, "1000\n/tmp\nb\n/bin:/x\n");
   EXPECT_EQ(exec.exit.code, 9);
   for (const char* user : {"1x", "-1", "4294967296", "", "root", " 1"}) {
     EXPECT_EQ(Call({"exec", "--user", user, bundle_.id(), "true"}).exit.code, 1) << user;
@@ -122,6 +128,75 @@ TEST_F(CliTest, WritesErrorsToTheLogAsRuncDoes) {
   EXPECT_EQ(Status(), "none");
 }
 
+TEST_F(CliTest, UpdatesAndMeasures) {
+  SaveSpec("exec >/dev/null 2>&1 </dev/null; sleep 100");
+  ASSERT_EQ(Call({"run", "-d", "-b", bundle_.dir(), bundle_.id()}).exit.code, 0);
+  EXPECT_EQ(Call({"update", bundle_.id()}).exit.code, 1);
+  EXPECT_THAT(Call({"update", "--memory", "12x", bundle_.id()}).err, HasSubstr("--memory"));
+  base::RunResult update =
+      Call({"update", "--memory", "64m", "--pids-limit", "77", "--cpu-share", "512", bundle_.id()});
+  EXPECT_EQ(update.exit.code, 0) << update.err;
+  auto event = base::ParseJson(Call({"events", "--stats", bundle_.id()}).out);
+  ASSERT_TRUE(event.ok()) << event.status();
+  EXPECT_EQ(base::JsonString(*event, "type"), "stats");
+  EXPECT_EQ(base::JsonString(*event, "id"), bundle_.id());
+  EXPECT_EQ((*event)["data"]["memory"]["usage"]["limit"], 64 << 20);
+  EXPECT_EQ((*event)["data"]["pids"]["limit"], 77);
+  EXPECT_THAT(Call({"events", "--interval", "0s", bundle_.id()}).err, HasSubstr("greater than 0"));
+  EXPECT_THAT(Call({"ps", bundle_.id(), "-o", "pid,comm"}).out, HasSubstr("sleep"));
+  // The number on a machine whose user database does not know root.
+  EXPECT_THAT(Call({"list"}).out, AnyOf(HasSubstr("  root"), HasSubstr("  #0")));
+  EXPECT_EQ(Call({"list", "--format", "xml"}).exit.code, 1);
+}
+
+// The directory of the container's socket lies on the host: the test speaks in the program's place.
+TEST_F(CliTest, PassesReadinessOn) {
+  std::string path = bundle_.dir() + "/host.sock";
+  base::UniqueFd host(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  auto address = [](const std::string& text) {
+    sockaddr_un out = {};
+    out.sun_family = AF_UNIX;
+    strncpy(out.sun_path, text.c_str(), sizeof out.sun_path - 1);
+    return out;
+  };
+  sockaddr_un own = address(path);
+  ASSERT_EQ(bind(host.get(), reinterpret_cast<sockaddr*>(&own), sizeof own), 0);
+  SaveSpec(
+      "exec 2>&1 </dev/null; echo $NOTIFY_SOCKET > /run/seen; test -S $NOTIFY_SOCKET || exit 1; "
+      "exec sleep 100");
+  base::SpawnOptions run;
+  run.argv = {program_, "--root", bundle_.dir() + "/oci", "run",
+              "-d",     "-b",     bundle_.dir(),          bundle_.id()};
+  run.env = {"NOTIFY_SOCKET=" + path};
+  auto process = base::Process::Spawn(run);
+  ASSERT_TRUE(process.ok());
+  sockaddr_un inside = address(bundle_.dir() + "/oci/" + bundle_.id() + "/notify/notify.sock");
+  base::UniqueFd program(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  std::string text = "STATUS=x\nREADY=1\n";
+  bool sent = false;
+  for (int i = 0; i < 500 && !sent; ++i, usleep(10000)) {
+    sent = sendto(program.get(), text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&inside),
+                  sizeof inside) > 0;
+  }
+  ASSERT_TRUE(sent);
+  EXPECT_EQ(process->Wait(absl::Seconds(20))->code, 0);  // not before it is ready
+  char answer[256] = {};
+  ASSERT_GT(recv(host.get(), answer, sizeof answer - 1, MSG_DONTWAIT), 0);
+  auto state = base::ParseJson(Call({"state", bundle_.id()}).out);
+  EXPECT_EQ(answer, absl::StrCat("READY=1\nMAINPID=", base::JsonInt(*state, "pid"), "\n"));
+  EXPECT_EQ(Call({"exec", bundle_.id(), "cat", "/run/seen"}).out, "/run/notify/notify.sock\n");
+}
+
+TEST_F(CliTest, WritesASpecForUsersWithoutPrivileges) {
+  ASSERT_EQ(Call({"spec", "--rootless", "-b", bundle_.dir()}).exit.code, 0);
+  auto spec = ParseSpec(base::ReadFile(bundle_.dir() + "/config.json").value_or(""));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_NE(spec->FindNamespace(CLONE_NEWUSER), nullptr);
+  EXPECT_EQ(spec->FindNamespace(CLONE_NEWNET), nullptr);
+  ASSERT_EQ(spec->linux_.uid_mappings.size(), 1u);
+  EXPECT_EQ(spec->linux_.uid_mappings[0].host_id, geteuid());
+}
+
 TEST_F(CliTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(Call({"frobnicate"}).exit.code, 1);
   EXPECT_THAT(Call({"create", "--frob", "x"}).err, HasSubstr("--frob"));
@@ -129,6 +204,9 @@ TEST_F(CliTest, RefusesWhatItDoesNotKnow) {
   auto features = base::ParseJson(Call({"features"}).out);
   ASSERT_TRUE(features.ok());
   EXPECT_EQ(base::JsonString(*features, "ociVersionMin"), "1.0.0");
+  EXPECT_EQ(Call({"--log-format", "xml", "list"}).exit.code, 1);
+  EXPECT_EQ(Call({"--log", "/nosuch/log", "list"}).exit.code, 1);
+  EXPECT_THAT(Call({"exec", "--help"}).out, HasSubstr("--ignore-paused"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/match.h"
@@ -20,7 +22,9 @@
 #include "shim/oci/capabilities.h"
 #include "shim/oci/cli/commands.h"
 #include "shim/oci/cli/foreground.h"
+#include "shim/oci/cli/notify_socket.h"
 #include "shim/oci/explain.h"
+#include "shim/oci/rootless.h"
 #include "shim/oci/send_fd.h"
 
 namespace gantry::oci {
@@ -105,7 +109,11 @@ absl::StatusOr<Record> CreateContainer(const Globals& globals, const Args& args,
   options.no_new_keyring = args.Has("no-new-keyring");
   options.systemd_cgroup = globals.systemd_cgroup;
   options.pid_file = args.Get("pid-file");
+  options.rootless = IsRootless();
+  absl::Status notify = NotifySocket(store->Directory(options.id)).Prepare(&record.spec);
   auto build = [&]() -> absl::Status {
+    GANTRY_RETURN_IF_ERROR(notify);
+    if (options.rootless) GANTRY_RETURN_IF_ERROR(EnterUserNamespace(&record.spec));
     GANTRY_ASSIGN_OR_RETURN(options.start_socket, store->StartSocket(options.id));
     GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container,
                             Container::Create(options, record.spec, init));
@@ -157,7 +165,10 @@ absl::StatusOr<int> RunStart(const Globals& globals, const Args& args) {
   if (status != "created") {
     return absl::FailedPreconditionError(absl::StrCat("cannot start a container that is ", status));
   }
+  NotifySocket notify(store.Directory(id));
+  GANTRY_RETURN_IF_ERROR(notify.Listen());
   absl::Status started = StartRecord(store, record);
+  if (started.ok()) started = notify.Forward(record.pid);
   if (started.ok()) return 0;
   if (absl::IsFailedPrecondition(started)) return started;  // somebody else started it
   // A container whose start failed is gone, as with runc.
@@ -175,6 +186,17 @@ void ExplainEnd(const Record& record, int status) {
   if (!why.empty()) fprintf(stderr, "gantry-oci: %s\n", why.c_str());
 }
 
+// In the foreground a child waits for the word, because we attend to the container.
+absl::Status ForwardReady(NotifySocket* notify, pid_t container, bool detached) {
+  if (detached) return notify->Forward(container);
+  pid_t pid = fork();
+  if (pid < 0) return base::ErrnoStatus(errno, "fork");
+  if (pid > 0) return absl::OkStatus();
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  notify->Forward(container).IgnoreError();
+  _exit(0);
+}
+
 absl::StatusOr<int> RunRun(const Globals& globals, const Args& args) {
   Store store(globals.root);
   bool detached = args.Has("detach");
@@ -184,7 +206,10 @@ absl::StatusOr<int> RunRun(const Globals& globals, const Args& args) {
   }
   CreatedProcess init;
   GANTRY_ASSIGN_OR_RETURN(Record record, CreateContainer(globals, args, &store, detached, &init));
-  absl::Status started = StartRecord(store, record);
+  NotifySocket notify(store.Directory(record.options.id));
+  absl::Status started = notify.Listen();
+  if (started.ok()) started = StartRecord(store, record);
+  if (started.ok() && notify.wanted()) started = ForwardReady(&notify, record.pid, detached);
   absl::StatusOr<int> status = 0;
   if (!detached || !started.ok()) status = Attend(std::move(init));
   if (!detached && started.ok() && status.ok()) ExplainEnd(record, *status);
@@ -207,6 +232,15 @@ absl::Status ApplyUser(const std::string& text, ProcessSpec* process) {
   return absl::OkStatus();
 }
 
+// Replaces the variable of the same name: of two, programs see the first.
+void SetVariable(const std::string& entry, std::vector<std::string>* env) {
+  std::string name = entry.substr(0, entry.find('=')) + "=";
+  env->erase(std::remove_if(env->begin(), env->end(),
+                            [&](const std::string& e) { return absl::StartsWith(e, name); }),
+             env->end());
+  env->push_back(entry);
+}
+
 absl::StatusOr<ProcessSpec> ExecProcess(const Args& args, const Spec& spec) {
   if (args.Has("process")) {
     GANTRY_ASSIGN_OR_RETURN(std::string text, base::ReadFile(args.Get("process")));
@@ -217,7 +251,7 @@ absl::StatusOr<ProcessSpec> ExecProcess(const Args& args, const Spec& spec) {
   process.args.assign(args.rest().begin() + 1, args.rest().end());
   process.terminal = args.Has("tty");
   if (args.Has("cwd")) process.cwd = args.Get("cwd");
-  for (const std::string& entry : args.All("env")) process.env.push_back(entry);
+  for (const std::string& entry : args.All("env")) SetVariable(entry, &process.env);
   if (args.Has("user")) GANTRY_RETURN_IF_ERROR(ApplyUser(args.Get("user"), &process));
   for (const std::string& text : args.All("additional-gids")) {
     GANTRY_ASSIGN_OR_RETURN(uint64_t gid, base::ParseDecimal(text, UINT32_MAX - 1));
@@ -239,6 +273,17 @@ absl::StatusOr<ProcessSpec> ExecProcess(const Args& args, const Spec& spec) {
   return process;
 }
 
+// Into the user namespace of a rootless container that lives, to have power over its processes.
+absl::Status EnterContainersUser(Record* record, const std::string& state) {
+  if (!record->options.rootless || state == "stopped" || !IsRootless()) return absl::OkStatus();
+  for (Namespace& ns : record->spec.linux_.namespaces) {
+    if (ns.flag != CLONE_NEWUSER) continue;
+    ns.entered = true;
+    return EnterUserNamespaceOf(record->pid);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> RunExecCommand(const Globals& globals, const Args& args) {
   Store store(globals.root);
   GANTRY_ASSIGN_OR_RETURN(std::string id, IdOf(args));
@@ -247,6 +292,7 @@ absl::StatusOr<int> RunExecCommand(const Globals& globals, const Args& args) {
   if (state == "stopped") {
     return absl::FailedPreconditionError("cannot exec in a stopped container");
   }
+  GANTRY_RETURN_IF_ERROR(EnterContainersUser(&record, state));
   GANTRY_ASSIGN_OR_RETURN(ProcessSpec process, ExecProcess(args, record.spec));
   process.terminal |= args.Has("tty");
   bool detached = args.Has("detach");
@@ -292,6 +338,8 @@ absl::StatusOr<int> RunKill(const Globals& globals, const Args& args) {
                           SignalNumber(args.rest().size() > 1 ? args.rest()[1] : "SIGTERM"));
   GANTRY_ASSIGN_OR_RETURN(Record record, Store(globals.root).Load(id));
   GANTRY_ASSIGN_OR_RETURN(std::string state, record.Status());
+  // One that was not started lets nobody look at it, but has our id.
+  EnterContainersUser(&record, state).IgnoreError();
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container, record.Open());
   if (args.Has("all")) {
     absl::Status status = container->Kill(signal, true);
@@ -314,6 +362,7 @@ absl::StatusOr<int> RunDelete(const Globals& globals, const Args& args) {
     return 0;
   }
   GANTRY_ASSIGN_OR_RETURN(std::string state, record->Status());
+  EnterContainersUser(&*record, state).IgnoreError();  // as in RunKill
   GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Container> container, record->Open());
   if (state == "created" || (force && state != "stopped")) {
     container->Kill(SIGKILL, true).IgnoreError();

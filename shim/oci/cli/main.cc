@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/clock.h"
@@ -12,6 +14,7 @@
 #include "base/status.h"
 #include "shim/oci/cli/commands.h"
 #include "shim/oci/readonly_self.h"
+#include "shim/oci/rootless.h"
 
 namespace gantry::oci {
 namespace {
@@ -51,6 +54,13 @@ void Report(const Args& globals, const absl::Status& status) {
   base::WriteAll(file->get(), line + "\n").IgnoreError();
 }
 
+std::string DefaultRoot() {
+  if (!IsRootless()) return "/run/gantry-oci";
+  const char* runtime = getenv("XDG_RUNTIME_DIR");
+  if (runtime != nullptr && runtime[0] == '/') return absl::StrCat(runtime, "/gantry-oci");
+  return absl::StrCat("/run/user/", geteuid(), "/gantry-oci");
+}
+
 int PrintUsage(const Command& command) {
   printf("Usage: gantry-oci [OPTION...] %s %s\n", command.name, command.usage);
   for (const Flag& flag : command.flags) {
@@ -80,7 +90,7 @@ absl::StatusOr<int> Dispatch(const Args& globals, char** argv) {
     if (!words.empty() && (words[0] == "--help" || words[0] == "-h")) return PrintUsage(*command);
     GANTRY_ASSIGN_OR_RETURN(Args args, Args::Parse(command->flags, words));
     if (command->enters) GANTRY_RETURN_IF_ERROR(ExecuteFromReadonlyMount(argv));
-    Globals settings{globals.Get("root", "/run/gantry-oci"), globals.Has("systemd-cgroup")};
+    Globals settings{globals.Get("root", DefaultRoot()), globals.Has("systemd-cgroup")};
     return command->run(settings, args);
   }
   return absl::InvalidArgumentError(

@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -19,9 +21,15 @@ namespace gantry::oci {
 namespace {
 
 absl::Status CheckId(const std::string& id) {
-  bool good = !id.empty() && id.size() <= 1024 && id != "." && id != "..";
-  for (char c : id) good &= absl::ascii_isalnum(c) || absl::StrContains("_+-.", c);
-  if (good) return absl::OkStatus();
+  auto bad = std::find_if_not(id.begin(), id.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("_+-.", c);
+  });
+  if (bad != id.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("invalid container ID format: invalid character '",
+                     absl::CEscape(absl::string_view(&*bad, 1)), "'"));
+  }
+  if (!id.empty() && id.size() <= 1024 && id != "." && id != "..") return absl::OkStatus();
   return absl::InvalidArgumentError("invalid container ID format");
 }
 
@@ -84,6 +92,7 @@ absl::Status Store::Save(const Record& record) const {
   state["pid"] = record.pid;
   state["startTime"] = record.start_time;
   state["created"] = record.created;
+  state["rootless"] = record.options.rootless;
   state["systemdCgroup"] = record.options.systemd_cgroup;
   state["noNewKeyring"] = record.options.no_new_keyring;
   return base::ReplaceFile(Directory(record.options.id) + "/state.json", base::DumpJson(state));
@@ -101,6 +110,7 @@ absl::StatusOr<Record> Store::Load(const std::string& id) const {
   record.options.id = id;
   record.options.bundle = base::JsonString(state, "bundle");
   record.options.rootfs = base::JsonString(state, "rootfs");
+  record.options.rootless = base::JsonBool(state, "rootless");
   record.options.systemd_cgroup = base::JsonBool(state, "systemdCgroup");
   record.options.no_new_keyring = base::JsonBool(state, "noNewKeyring");
   record.options.start_socket = Directory(id) + "/start.sock";

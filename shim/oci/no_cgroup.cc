@@ -34,7 +34,9 @@ class NoCgroup : public Cgroup {
   // The first process' pid namespace ends with it.
   absl::Status KillAll() override { return absl::OkStatus(); }
   absl::StatusOr<Metrics> Stats() const override { return Missing("read statistics"); }
-  struct Remains Remains() const override { return {}; }
+  struct Remains Remains() const override {
+    return {};
+  }
   absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom() const override {
     return Missing("watch for out-of-memory kills");
   }

@@ -2,7 +2,7 @@
 
 #include <csignal>
 
-#include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "tests/integration/docker_registry.h"
 #include "tests/integration/gantryd_fixture.h"
@@ -42,6 +42,7 @@ TEST_F(GantryctlTerminalTest, AShellOnATerminal) {
   shell.Clear();
   shell.Type("echo asl''eep; sleep 1000\r");
   ASSERT_TRUE(shell.Await("asleep")) << shell.screen();
+  absl::SleepFor(absl::Milliseconds(500));  // the shell hands the terminal to the sleep
   shell.Type("\x03");
   ASSERT_TRUE(shell.Await("# ")) << shell.screen();
   shell.Type("exit 5\r");

@@ -165,6 +165,23 @@ absl::StatusOr<std::unique_ptr<Cgroup>> Cgroup::Make(const CgroupSystem& system,
                                                      absl::string_view spec_path,
                                                      const std::string& ns, const std::string& id,
                                                      bool systemd) {
+  GANTRY_ASSIGN_OR_RETURN(std::unique_ptr<Cgroup> files,
+                          MakeFiles(system, spec_path, ns, id, systemd));
+  if (!systemd) return files;
+  GANTRY_ASSIGN_OR_RETURN(std::string path, SystemdPath(spec_path, id));
+  std::vector<std::string> parts = absl::StrSplit(path, '/');  // "", slices…, unit
+  if (absl::EndsWith(parts.back(), ".slice")) {
+    return absl::UnimplementedError(
+        absl::StrCat("linux.cgroupsPath: a container cannot be a slice (", parts.back(), ")"));
+  }
+  std::string slice = parts.size() > 2 ? parts[parts.size() - 2] : "-.slice";
+  return MakeSystemdCgroup(std::move(files), std::move(slice), parts.back());
+}
+
+absl::StatusOr<std::unique_ptr<Cgroup>> Cgroup::MakeFiles(const CgroupSystem& system,
+                                                          absl::string_view spec_path,
+                                                          const std::string& ns,
+                                                          const std::string& id, bool systemd) {
   std::string own;
   if (!spec_path.empty() && spec_path[0] != '/' && !systemd) {
     GANTRY_ASSIGN_OR_RETURN(own, base::ReadFile("/proc/self/cgroup"));
@@ -238,6 +255,13 @@ absl::Status MakeCgroupDirs(const std::string& root, const std::string& path, bo
     }
   }
   return base::ErrnoStatus(ENOENT, absl::StrCat("mkdir ", full));
+}
+
+absl::Status CheckCgroupIsFree(const std::string& dir, pid_t tenant) {
+  GANTRY_ASSIGN_OR_RETURN(std::string pids, ReadCgroupFile(dir, "cgroup.procs"));
+  if (pids.empty() || pids == absl::StrCat(tenant, "\n")) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("cgroup ", dir, " already has processes in it"));
 }
 
 absl::Status RemoveCgroupDir(const std::string& dir, bool killed) {

@@ -2,8 +2,8 @@
 #define GANTRY_SHIM_OCI_CGROUP_H_
 
 // The control groups of one container behind one face: version 1 (one hierarchy per controller, a
-// hybrid's cgroup2 mount is left alone, as runc does) and version 2. Everything goes through the
-// file system; nothing talks to systemd.
+// hybrid's cgroup2 mount is left alone, as runc does) and version 2. Where systemd is to manage
+// them, the directories are those of a transient scope that it makes and ends.
 
 #include <sys/types.h>
 
@@ -60,11 +60,16 @@ class Cgroup {
   virtual ~Cgroup() = default;
 
   virtual int version() const = 0;
-  // Makes the directories. FailedPrecondition when one exists and has processes in it.
-  virtual absl::Status Create() = 0;
+  // Makes the directories. FailedPrecondition when one exists and has processes in it but `tenant`.
+  virtual absl::Status Create(pid_t tenant = 0) = 0;
+  // The container's first process has joined.
+  virtual void Entered() {}
   // Writes what `resources` has. `initial`: device rules too, deny-all first and the devices every
   // container has last. A limit that cannot be set is an error, never skipped.
   virtual absl::Status Apply(const Resources& resources, bool initial) = 0;
+  // Lets `uid` and `gid` (of the host) manage sub-cgroups. Nothing in version 1, where that would
+  // hand out limits as well.
+  virtual absl::Status Delegate(uid_t, gid_t) { return absl::OkStatus(); }
   // Files through which a child joins by writing "0". `beside` (0: nobody) is a process of the
   // container to join when the cgroup itself may have none, because the container delegates
   // controllers to sub-cgroups (version 2, "no internal processes").
@@ -86,6 +91,12 @@ class Cgroup {
                                   std::vector<MountStep>* steps) const = 0;
   // The directory by which the container is known (the pids or unified one), for messages.
   virtual std::string directory() const = 0;
+
+ private:
+  static absl::StatusOr<std::unique_ptr<Cgroup>> MakeFiles(const CgroupSystem& system,
+                                                           absl::string_view spec_path,
+                                                           const std::string& ns,
+                                                           const std::string& id, bool systemd);
 };
 
 // --- shared by both versions (cgroup.cc)
@@ -100,6 +111,8 @@ uint64_t ReadCgroupNumber(const std::string& dir, absl::string_view file);
 std::map<std::string, uint64_t> ReadCgroupKeys(const std::string& dir, absl::string_view file);
 // mkdir -p below `root`. *existed tells whether the last one was there before.
 absl::Status MakeCgroupDirs(const std::string& root, const std::string& path, bool* existed);
+// FailedPrecondition when processes other than `tenant` (0: nobody) are in the cgroup.
+absl::Status CheckCgroupIsFree(const std::string& dir, pid_t tenant);
 // rmdir of a directory and its sub-cgroups; see Cgroup::Remove.
 absl::Status RemoveCgroupDir(const std::string& dir, bool killed);
 void CollectPids(const std::string& dir, std::vector<pid_t>* pids);
@@ -116,6 +129,9 @@ std::unique_ptr<Cgroup> MakeNoCgroup();
 absl::StatusOr<std::unique_ptr<Cgroup>> MakeCgroupV1(const CgroupSystem& system,
                                                      std::vector<std::string> directories);
 absl::StatusOr<std::unique_ptr<Cgroup>> MakeCgroupV2(const CgroupSystem& system, std::string path);
+// The cgroup of a systemd scope in `slice`, made and ended by systemd and managed through `files`.
+std::unique_ptr<Cgroup> MakeSystemdCgroup(std::unique_ptr<Cgroup> files, std::string slice,
+                                          std::string unit);
 
 }  // namespace gantry::oci
 

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "shim/oci/cgroup.h"
+#include "shim/oci/cgroup_v1_devices.h"
 #include "shim/oci/cgroup_v1_stats.h"
 #include "shim/oci/mounts.h"
 
@@ -68,14 +69,11 @@ class CgroupV1 : public Cgroup {
 
   int version() const override { return 1; }
 
-  absl::Status Create() override {
+  absl::Status Create(pid_t tenant) override {
     for (const Part& part : parts_) {
       bool existed = false;
       GANTRY_RETURN_IF_ERROR(MakeCgroupDirs(part.hierarchy.mount_point, part.path, &existed));
-      if (existed && !base::ReadFile(part.dir + "/cgroup.procs").value_or("").empty()) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("cgroup ", part.dir, " already has processes in it"));
-      }
+      if (existed) GANTRY_RETURN_IF_ERROR(CheckCgroupIsFree(part.dir, tenant));
       if (part.hierarchy.Has("cpuset")) GANTRY_RETURN_IF_ERROR(InheritCpuset(part));
     }
     return absl::OkStatus();
@@ -217,7 +215,11 @@ class CgroupV1 : public Cgroup {
                    absl::string_view value) const {
     std::string dir = DirOf(controller);
     if (dir.empty()) return Missing(controller, file);
-    return WriteCgroupFile(dir, file, value);
+    absl::Status status = WriteCgroupFile(dir, file, value);
+    if (base::ErrnoOf(status) != ENOENT || !base::Exists(dir)) return status;
+    return absl::FailedPreconditionError(absl::StrCat("cannot set ", file,
+                                                      ": this kernel's cgroup controller ",
+                                                      controller, " has no such file"));
   }
   template <typename T>
   absl::Status SetIf(absl::string_view controller, absl::string_view file,
@@ -285,7 +287,7 @@ absl::Status CgroupV1::ApplyMemory(const Resources& resources) const {
   }
   GANTRY_RETURN_IF_ERROR(SetIf("memory", "memory.swappiness", memory.swappiness));
   if (memory.disable_oom_killer) return Set("memory", "memory.oom_control", "1");
-  return absl::OkStatus();  // memory.kernel: the kernel has dropped that limit
+  return absl::OkStatus();  // memory.kernel: kernels since 5.16 refuse that limit
 }
 
 absl::Status CgroupV1::ApplyCpu(const Resources& resources) const {
@@ -358,26 +360,20 @@ absl::Status CgroupV1::ApplyDevices(const std::vector<DeviceRule>& rules) const 
   if (rules.empty()) return absl::OkStatus();
   std::string dir = DirOf("devices");
   if (dir.empty()) return Missing("devices", "device rules");
+  // What is allowed now matters unless the first rule ends it all.
+  bool afresh = rules[0].type == 'a' && rules[0].major < 0 && rules[0].minor < 0;
+  std::string now = afresh ? "" : ReadCgroupFile(dir, "devices.list").value_or("");
+  GANTRY_ASSIGN_OR_RETURN(std::vector<DeviceWrite> writes, PlanDeviceWrites(now, rules));
   base::UniqueFd allow(open((dir + "/devices.allow").c_str(), O_WRONLY | O_CLOEXEC));
   base::UniqueFd deny(open((dir + "/devices.deny").c_str(), O_WRONLY | O_CLOEXEC));
   if (!allow.valid() || !deny.valid()) {
     return base::ErrnoStatus(errno, absl::StrCat("open device rules of ", dir));
   }
-  auto number = [](int64_t n) { return n < 0 ? std::string("*") : absl::StrCat(n); };
-  // A rule that was given already since the last one of the other kind changes nothing.
-  std::set<std::string> given;
-  bool allowing = true;
-  for (const DeviceRule& rule : rules) {
-    std::string text = rule.type == 'a' && rule.major < 0 && rule.minor < 0
-                           ? "a"
-                           : absl::StrCat(std::string(1, rule.type), " ", number(rule.major), ":",
-                                          number(rule.minor), " ", rule.access);
-    if (rule.allow != std::exchange(allowing, rule.allow)) given.clear();
-    if (!given.insert(text).second) continue;
-    int fd = rule.allow ? allow.get() : deny.get();
-    if (write(fd, text.data(), text.size()) < 0) {
-      return base::ErrnoStatus(errno, absl::StrCat("write \"", text, "\" to ", dir, "/devices.",
-                                                   rule.allow ? "allow" : "deny"));
+  for (const DeviceWrite& one : writes) {
+    int fd = one.allow ? allow.get() : deny.get();
+    if (write(fd, one.text.data(), one.text.size()) < 0) {
+      return base::ErrnoStatus(errno, absl::StrCat("write \"", one.text, "\" to ", dir, "/devices.",
+                                                   one.allow ? "allow" : "deny"));
     }
   }
   return absl::OkStatus();
@@ -390,8 +386,12 @@ absl::Status CgroupV1::ApplyRest(const Resources& resources) const {
             *resources.pids_limit < 0 ? std::string("max") : absl::StrCat(*resources.pids_limit)));
   }
   for (const auto& [size, limit] : resources.hugepage_limits) {
-    GANTRY_RETURN_IF_ERROR(
-        Set("hugetlb", absl::StrCat("hugetlb.", size, ".limit_in_bytes"), absl::StrCat(limit)));
+    std::string prefix = absl::StrCat("hugetlb.", size);
+    GANTRY_RETURN_IF_ERROR(Set("hugetlb", prefix + ".limit_in_bytes", absl::StrCat(limit)));
+    // With the reservation limited too a mapping too large fails in mmap, not by SIGBUS.
+    if (base::Exists(absl::StrCat(DirOf("hugetlb"), "/", prefix, ".rsvd.limit_in_bytes"))) {
+      GANTRY_RETURN_IF_ERROR(Set("hugetlb", prefix + ".rsvd.limit_in_bytes", absl::StrCat(limit)));
+    }
   }
   for (const auto& [device, limits] : resources.rdma) {
     std::string text = device;

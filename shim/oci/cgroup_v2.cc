@@ -8,14 +8,16 @@
 #include <cerrno>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "shim/oci/cgroup.h"
+#include "shim/oci/cgroup_v2_limits.h"
+#include "shim/oci/cgroup_v2_stats.h"
 #include "shim/oci/device_program.h"
 #include "shim/oci/mounts.h"
 
@@ -47,19 +49,6 @@ class OomWatchV2 : public OomWatch {
   uint64_t kills_ = 0;
 };
 
-std::string LimitText(int64_t value) { return value < 0 ? "max" : absl::StrCat(value); }
-
-// The ranges of version 1 laid over those of version 2, as runc does: shares 2..262144 to weight
-// 1..10000, blkio weight 10..1000 to io.weight 1..10000.
-uint64_t SharesToWeight(uint64_t shares) {
-  shares = std::clamp<uint64_t>(shares, 2, 262144);
-  return 1 + (shares - 2) * 9999 / 262142;
-}
-uint64_t BlkioToIoWeight(uint64_t weight) {
-  weight = std::clamp<uint64_t>(weight, 10, 1000);
-  return 1 + (weight - 10) * 9999 / 990;
-}
-
 class CgroupV2 : public Cgroup {
  public:
   CgroupV2(std::string root, std::string path)
@@ -78,27 +67,45 @@ class CgroupV2 : public Cgroup {
     return remains;
   }
 
-  absl::Status Create() override {
+  absl::Status Create(pid_t tenant) override {
     bool existed = false;
     GANTRY_RETURN_IF_ERROR(MakeCgroupDirs(root_, path_, &existed));
-    if (existed && !base::ReadFile(dir_ + "/cgroup.procs").value_or("").empty()) {
+    if (existed) GANTRY_RETURN_IF_ERROR(CheckCgroupIsFree(dir_, tenant));
+    // Only a cgroup below one that was made threaded is so; processes cannot be put there.
+    std::string type = ReadCgroupFile(dir_, "cgroup.type").value_or("");
+    if (absl::StartsWith(type, "domain invalid")) {
       return absl::FailedPreconditionError(
-          absl::StrCat("cgroup ", dir_, " already has processes in it"));
+          absl::StrCat("cgroup ", dir_, " lies below a threaded one: choose another cgroupsPath"));
     }
     EnableControllers();
+    return absl::OkStatus();
+  }
+
+  // With a cgroup namespace the container may manage what is below its own cgroup; where its root
+  // is another user than ours, that user has to own the files by which this is done (runtime-spec,
+  // "Cgroup ownership"; the kernel lists them).
+  absl::Status Delegate(uid_t uid, gid_t gid) override {
+    std::string names = base::ReadFile("/sys/kernel/cgroup/delegate")
+                            .value_or("cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n");
+    if (chown(dir_.c_str(), uid, gid) != 0) {
+      return base::ErrnoStatus(errno, absl::StrCat("chown ", dir_));
+    }
+    for (absl::string_view name : absl::StrSplit(names, '\n', absl::SkipEmpty())) {
+      std::string file = absl::StrCat(dir_, "/", name);
+      if (chown(file.c_str(), uid, gid) != 0 && errno != ENOENT) {
+        return base::ErrnoStatus(errno, absl::StrCat("chown ", file));
+      }
+    }
     return absl::OkStatus();
   }
 
   absl::Status Apply(const Resources& resources, bool initial) override {
     if (initial || !resources.devices.empty()) {
       auto program = BuildDeviceProgram(CompleteDeviceRules(resources.devices));
-      GANTRY_ASSIGN_OR_RETURN(device_program_,
-                              AttachDeviceProgram(dir_, program, device_program_.get()));
+      GANTRY_RETURN_IF_ERROR(AttachDeviceProgram(dir_, program));
     }
-    GANTRY_RETURN_IF_ERROR(ApplyMemory(resources));
-    GANTRY_RETURN_IF_ERROR(ApplyCpu(resources));
-    GANTRY_RETURN_IF_ERROR(ApplyIo(resources));
-    return ApplyRest(resources);
+    absl::Status status = ApplyLimitsV2(dir_, resources);
+    return hindrance_.empty() ? status : base::Annotate(status, hindrance_);
   }
 
   absl::StatusOr<std::vector<CgroupJoin>> OpenJoins(pid_t beside) override {
@@ -160,7 +167,12 @@ class CgroupV2 : public Cgroup {
     return frozen ? Freeze(false) : absl::OkStatus();
   }
 
-  absl::StatusOr<Metrics> Stats() const override;
+  absl::StatusOr<Metrics> Stats() const override {
+    Metrics metrics;
+    metrics.version = 2;
+    metrics.v2 = ReadStatsV2(dir_);
+    return metrics;
+  }
 
   absl::StatusOr<std::unique_ptr<OomWatch>> WatchOom() const override {
     base::UniqueFd inotify(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -175,11 +187,12 @@ class CgroupV2 : public Cgroup {
 
   absl::Status Remove(bool killed) override { return RemoveCgroupDir(dir_, killed); }
 
-  // cgroup2 in a container: its own view, or, where the kernel refuses another instance, a bind
-  // mount of its directory. Without a cgroup namespace the view would be the host's.
+  // With a cgroup namespace, its own view or, where the kernel refuses another instance, a bind
+  // mount of its directory; without one the host's view, to which /proc/PID/cgroup then refers too.
   absl::Status PlanMounts(const MountSpec& mount, bool cgroup_namespace,
                           std::vector<MountStep>* steps) const override {
     MountFlags flags = ParseMountFlags(mount.options);
+    const std::string& tree = cgroup_namespace ? dir_ : root_;
     MountStep step;
     step.kind = cgroup_namespace ? MountStep::Kind::kNew : MountStep::Kind::kTree;
     step.destination = mount.destination;
@@ -187,15 +200,15 @@ class CgroupV2 : public Cgroup {
     step.flags = flags.set;
     step.propagation = flags.propagation;
     step.fall_back_to_tree = true;
-    GANTRY_ASSIGN_OR_RETURN(step.tree, CloneTree(dir_, false));
-    GANTRY_RETURN_IF_ERROR(SetTreeFlags(step.tree.get(), flags, dir_));
+    GANTRY_ASSIGN_OR_RETURN(step.tree, CloneTree(tree, false));
+    GANTRY_RETURN_IF_ERROR(SetTreeFlags(step.tree.get(), flags, tree));
     steps->push_back(std::move(step));
     return absl::OkStatus();
   }
 
  private:
-  // A controller works below a cgroup only when every ancestor hands it down. Failures are left to
-  // the limit that needs the controller: it is then missing its file.
+  // A controller works below a cgroup only when every ancestor hands it down. What hinders it is
+  // told by the limit that needs the controller: then its file is missing.
   void EnableControllers() {
     std::string controllers = ReadCgroupFile(root_, "cgroup.controllers").value_or("");
     for (size_t i = 0; i < path_.size(); ++i) {
@@ -204,197 +217,33 @@ class CgroupV2 : public Cgroup {
       std::string enabled = ReadCgroupFile(dir, "cgroup.subtree_control").value_or("");
       std::vector<absl::string_view> have =
           absl::StrSplit(absl::StripAsciiWhitespace(enabled), ' ', absl::SkipEmpty());
+      std::vector<std::string> missing;
       for (absl::string_view name :
            absl::StrSplit(absl::StripAsciiWhitespace(controllers), ' ', absl::SkipEmpty())) {
         if (std::find(have.begin(), have.end(), name) != have.end()) continue;
-        WriteCgroupFile(dir, "cgroup.subtree_control", absl::StrCat("+", name)).IgnoreError();
+        missing.push_back(absl::StrCat("+", name));
+      }
+      if (missing.empty()) continue;
+      absl::Status status =
+          WriteCgroupFile(dir, "cgroup.subtree_control", absl::StrJoin(missing, " "));
+      if (base::ErrnoOf(status) == EBUSY) {
+        hindrance_ = absl::StrCat(dir, " has processes of its own and cannot hand down ",
+                                  "controllers: move them to a sub-cgroup");
+        return;
+      }
+      if (status.ok()) continue;
+      // One that cannot be handed down shall not keep the others.
+      for (const std::string& one : missing) {
+        WriteCgroupFile(dir, "cgroup.subtree_control", one).IgnoreError();
       }
     }
-  }
-
-  absl::Status Set(absl::string_view file, absl::string_view value) const {
-    absl::Status status = WriteCgroupFile(dir_, file, value);
-    if (base::ErrnoOf(status) != ENOENT) return status;
-    std::vector<absl::string_view> parts = absl::StrSplit(file, '.');
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cannot set ", file, ": the cgroup controller ", parts[0], " is not enabled in ", dir_));
-  }
-
-  absl::Status ApplyMemory(const Resources& resources) const {
-    const auto& memory = resources.memory;
-    // Version 1 counts memory and swap together, version 2 apart.
-    std::optional<std::string> swap;
-    if (memory.swap && *memory.swap == -1) {
-      swap = "max";
-    } else if (memory.swap && *memory.swap > 0) {
-      int64_t limit = memory.limit.value_or(0);
-      if (limit <= 0 || *memory.swap < limit) {
-        return absl::InvalidArgumentError(
-            "linux.resources.memory.swap: needs a memory limit that is not larger");
-      }
-      swap = absl::StrCat(*memory.swap - limit);
-    } else if (memory.limit && *memory.limit == -1) {
-      swap = "max";
-    }
-    if (swap) {
-      absl::Status status = Set("memory.swap.max", *swap);
-      // Without swap in the kernel there is nothing to limit.
-      bool harmless = *swap == "0" || *swap == "max";
-      if (!status.ok() && !(harmless && !base::Exists(dir_ + "/memory.swap.max"))) return status;
-    }
-    if (memory.limit && *memory.limit != 0) {
-      if (memory.check_before_update && *memory.limit > 0 &&
-          ReadCgroupNumber(dir_, "memory.current") > static_cast<uint64_t>(*memory.limit)) {
-        return absl::FailedPreconditionError("the memory in use is above the new limit");
-      }
-      GANTRY_RETURN_IF_ERROR(Set("memory.max", LimitText(*memory.limit)));
-    }
-    if (memory.reservation && *memory.reservation != 0) {
-      return Set("memory.low", LimitText(*memory.reservation));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status ApplyCpu(const Resources& resources) const {
-    const auto& cpu = resources.cpu;
-    if (cpu.idle) GANTRY_RETURN_IF_ERROR(Set("cpu.idle", absl::StrCat(*cpu.idle)));
-    if (cpu.shares && *cpu.shares != 0 && cpu.idle.value_or(0) == 0) {
-      GANTRY_RETURN_IF_ERROR(Set("cpu.weight", absl::StrCat(SharesToWeight(*cpu.shares))));
-    }
-    if (cpu.quota.value_or(0) != 0 || cpu.period.value_or(0) != 0) {
-      std::string text = cpu.quota.value_or(0) > 0 ? absl::StrCat(*cpu.quota) : "max";
-      if (cpu.period.value_or(0) != 0) absl::StrAppend(&text, " ", *cpu.period);
-      GANTRY_RETURN_IF_ERROR(Set("cpu.max", text));
-    }
-    if (cpu.burst) GANTRY_RETURN_IF_ERROR(Set("cpu.max.burst", absl::StrCat(*cpu.burst)));
-    if (!cpu.cpus.empty()) GANTRY_RETURN_IF_ERROR(Set("cpuset.cpus", cpu.cpus));
-    if (!cpu.mems.empty()) GANTRY_RETURN_IF_ERROR(Set("cpuset.mems", cpu.mems));
-    return absl::OkStatus();
-  }
-
-  absl::Status ApplyIo(const Resources& resources) const {
-    const auto& io = resources.block_io;
-    bool bfq = base::Exists(dir_ + "/io.bfq.weight");
-    const char* file = bfq ? "io.bfq.weight" : "io.weight";
-    auto weight = [bfq](uint16_t value) { return bfq ? value : BlkioToIoWeight(value); };
-    if (io.weight && *io.weight != 0) {
-      GANTRY_RETURN_IF_ERROR(Set(file, absl::StrCat(weight(*io.weight))));
-    }
-    for (const BlockWeight& w : io.weight_devices) {
-      if (!w.weight) continue;
-      GANTRY_RETURN_IF_ERROR(
-          Set(file, absl::StrCat(w.major, ":", w.minor, " ", weight(*w.weight))));
-    }
-    const std::pair<const char*, const std::vector<BlockThrottle>*> kThrottles[] = {
-        {"rbps", &io.read_bps},
-        {"wbps", &io.write_bps},
-        {"riops", &io.read_iops},
-        {"wiops", &io.write_iops}};
-    for (const auto& [key, throttles] : kThrottles) {
-      for (const BlockThrottle& t : *throttles) {
-        std::string rate = t.rate == 0 ? "max" : absl::StrCat(t.rate);
-        GANTRY_RETURN_IF_ERROR(
-            Set("io.max", absl::StrCat(t.major, ":", t.minor, " ", key, "=", rate)));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status ApplyRest(const Resources& resources) const {
-    if (resources.pids_limit && *resources.pids_limit != 0) {
-      GANTRY_RETURN_IF_ERROR(Set("pids.max", LimitText(*resources.pids_limit)));
-    }
-    for (const auto& [size, limit] : resources.hugepage_limits) {
-      GANTRY_RETURN_IF_ERROR(Set(absl::StrCat("hugetlb.", size, ".max"), absl::StrCat(limit)));
-    }
-    for (const auto& [device, limits] : resources.rdma) {
-      std::string text = device;
-      if (limits.first) absl::StrAppend(&text, " hca_handle=", *limits.first);
-      if (limits.second) absl::StrAppend(&text, " hca_object=", *limits.second);
-      GANTRY_RETURN_IF_ERROR(Set("rdma.max", text));
-    }
-    for (const auto& [file, value] : resources.unified) {
-      // Files with several lines ("io.max") take one line a write.
-      for (absl::string_view line : absl::StrSplit(value, '\n', absl::SkipEmpty())) {
-        GANTRY_RETURN_IF_ERROR(Set(file, line));
-      }
-    }
-    return absl::OkStatus();
   }
 
   std::string root_;
   std::string path_;
   std::string dir_;
-  base::UniqueFd device_program_;
+  std::string hindrance_;  // why controllers are not handed down; empty if they are
 };
-
-std::vector<MetricsV2::Io> ReadIo(const std::string& dir) {
-  std::vector<MetricsV2::Io> entries;
-  std::string text = ReadCgroupFile(dir, "io.stat").value_or("");
-  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    if (fields.size() < 2) continue;
-    MetricsV2::Io io;
-    std::pair<absl::string_view, absl::string_view> device = absl::StrSplit(fields[0], ':');
-    if (!absl::SimpleAtoi(device.first, &io.major) || !absl::SimpleAtoi(device.second, &io.minor)) {
-      continue;
-    }
-    for (size_t i = 1; i < fields.size(); ++i) {
-      std::pair<absl::string_view, absl::string_view> pair = absl::StrSplit(fields[i], '=');
-      uint64_t number = 0;
-      if (!absl::SimpleAtoi(pair.second, &number)) continue;
-      if (pair.first == "rbytes") io.rbytes = number;
-      if (pair.first == "wbytes") io.wbytes = number;
-      if (pair.first == "rios") io.rios = number;
-      if (pair.first == "wios") io.wios = number;
-    }
-    entries.push_back(io);
-  }
-  return entries;
-}
-
-std::vector<HugetlbEntry> ReadHugetlb(const std::string& dir) {
-  std::vector<HugetlbEntry> entries;
-  auto names = base::ListDir(dir);
-  for (absl::string_view name : names.ok() ? *names : std::vector<std::string>()) {
-    if (!absl::ConsumePrefix(&name, "hugetlb.") || !absl::ConsumeSuffix(&name, ".current") ||
-        absl::StrContains(name, '.')) {
-      continue;
-    }
-    std::string prefix = absl::StrCat("hugetlb.", name, ".");
-    entries.push_back({std::string(name), ReadCgroupNumber(dir, prefix + "current"),
-                       ReadCgroupNumber(dir, prefix + "max"),
-                       ReadCgroupKeys(dir, prefix + "events")["max"]});
-  }
-  return entries;
-}
-
-absl::StatusOr<Metrics> CgroupV2::Stats() const {
-  Metrics metrics;
-  metrics.version = 2;
-  MetricsV2& out = metrics.v2;
-  out.cpu_stat = ReadCgroupKeys(dir_, "cpu.stat");
-  out.has_cpu = !out.cpu_stat.empty();
-  out.memory_stat = ReadCgroupKeys(dir_, "memory.stat");
-  out.has_memory = !out.memory_stat.empty();
-  out.memory_events = ReadCgroupKeys(dir_, "memory.events");
-  out.memory_usage = ReadCgroupNumber(dir_, "memory.current");
-  out.memory_limit = ReadCgroupNumber(dir_, "memory.max");
-  out.memory_max_usage = ReadCgroupNumber(dir_, "memory.peak");
-  out.swap_usage = ReadCgroupNumber(dir_, "memory.swap.current");
-  out.swap_limit = ReadCgroupNumber(dir_, "memory.swap.max");
-  out.swap_max_usage = ReadCgroupNumber(dir_, "memory.swap.peak");
-  out.has_pids = base::Exists(dir_ + "/pids.current");
-  out.pids_current = ReadCgroupNumber(dir_, "pids.current");
-  uint64_t limit = ReadCgroupNumber(dir_, "pids.max");
-  out.pids_limit = limit == UINT64_MAX ? 0 : limit;
-  out.io = ReadIo(dir_);
-  out.has_io = base::Exists(dir_ + "/io.stat");
-  out.hugetlb = ReadHugetlb(dir_);
-  out.rdma_current = ReadRdma(dir_, "rdma.current");
-  out.rdma_limit = ReadRdma(dir_, "rdma.max");
-  return metrics;
-}
 
 }  // namespace
 

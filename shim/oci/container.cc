@@ -153,6 +153,30 @@ absl::Status EnterSubCgroups(const std::vector<std::string>& sub_cgroups,
   return absl::OkStatus();
 }
 
+// A container with a user and a cgroup namespace of its own that mounts its cgroups writable
+// manages what is below its cgroup as its own root.
+absl::Status DelegateCgroup(const Spec& spec, Cgroup* cgroup) {
+  if (spec.FindNamespace(CLONE_NEWUSER) == nullptr) return absl::OkStatus();
+  const Namespace* own = spec.FindNamespace(CLONE_NEWCGROUP);
+  if (own == nullptr || !own->path.empty()) return absl::OkStatus();
+  for (const MountSpec& mount : spec.mounts) {
+    if (mount.type != "cgroup" && mount.type != "cgroup2") continue;
+    if (ParseMountFlags(mount.options).set & MS_RDONLY) continue;
+    auto host = [](const std::vector<IdMapping>& map, uint32_t id) -> std::optional<uint32_t> {
+      for (const IdMapping& m : map) {
+        if (id >= m.container_id && id - m.container_id < m.size) {
+          return m.host_id + (id - m.container_id);
+        }
+      }
+      return std::nullopt;
+    };
+    auto uid = host(spec.linux_.uid_mappings, spec.process->uid);
+    auto gid = host(spec.linux_.gid_mappings, spec.process->gid);
+    if (uid && gid) return cgroup->Delegate(*uid, *gid);
+  }
+  return absl::OkStatus();
+}
+
 base::UniqueFd& LentNetwork() {
   static auto* lent = new base::UniqueFd();
   return *lent;
@@ -325,8 +349,11 @@ absl::StatusOr<std::unique_ptr<Container>> Container::Create(const CreateOptions
   GANTRY_RETURN_IF_ERROR(created);
   auto build = [&]() -> absl::Status {
     GANTRY_RETURN_IF_ERROR(impl->cgroup->Apply(spec.linux_.resources, true));
+    GANTRY_RETURN_IF_ERROR(DelegateCgroup(spec, impl->cgroup.get()));
     GANTRY_ASSIGN_OR_RETURN(InitPlan plan, impl->Plan());
-    return impl->Spawn(plan, init);
+    GANTRY_RETURN_IF_ERROR(impl->Spawn(plan, init));
+    impl->cgroup->Entered();
+    return absl::OkStatus();
   };
   absl::Status status = build();
   if (!status.ok()) {

@@ -20,9 +20,10 @@ namespace gantry::oci {
 namespace {
 
 constexpr const char* kApplets[] = {
-    "sh",       "cat",    "ls",    "id",  "true", "false", "sleep", "mount",  "stat", "echo",
-    "touch",    "mkdir",  "chmod", "env", "pwd",  "head",  "grep",  "dd",     "wc",   "hostname",
-    "readlink", "umount", "mknod", "rm",  "kill", "tty",   "stty",  "ulimit", "tail", "test"};
+    "sh",   "cat",      "ls",       "id",     "true",  "false", "sleep", "mount", "stat",
+    "echo", "touch",    "mkdir",    "chmod",  "env",   "pwd",   "head",  "grep",  "dd",
+    "wc",   "hostname", "readlink", "umount", "mknod", "kill",  "tty",   "stty",  "ulimit",
+    "tail", "test",     "rm",       "rmdir",  "cut",   "tr"};
 
 base::Json DefaultSpec() {
   base::Json caps = {"CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
@@ -98,6 +99,7 @@ TestBundle::~TestBundle() {
   for (const std::string& name : controllers.ok() ? *controllers : std::vector<std::string>()) {
     rmdir(absl::StrCat("/sys/fs/cgroup/", name, "/", options.ns).c_str());
   }
+  rmdir(absl::StrCat("/sys/fs/cgroup/", options.ns).c_str());
 }
 
 void TestBundle::UseUserNamespace() {

@@ -8,10 +8,12 @@
 #include <cstddef>
 #include <cstring>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 
 namespace gantry::oci {
 namespace {
@@ -75,6 +77,41 @@ std::vector<bpf_insn> RuleBlock(const DeviceRule& rule) {
 
 long Bpf(int command, bpf_attr* attr) { return syscall(SYS_bpf, command, attr, sizeof *attr); }
 
+bpf_attr Attachment(int cgroup, int program) {
+  bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.target_fd = static_cast<uint32_t>(cgroup);
+  attr.attach_bpf_fd = static_cast<uint32_t>(program);
+  attr.attach_type = BPF_CGROUP_DEVICE;
+  return attr;
+}
+
+absl::StatusOr<std::vector<base::UniqueFd>> AttachedPrograms(int cgroup) {
+  uint32_t ids[64];  // the kernel's own limit for one cgroup
+  bpf_attr query;
+  memset(&query, 0, sizeof query);
+  query.query.target_fd = static_cast<uint32_t>(cgroup);
+  query.query.attach_type = BPF_CGROUP_DEVICE;
+  query.query.prog_ids = reinterpret_cast<uint64_t>(ids);
+  query.query.prog_cnt = 64;
+  if (Bpf(BPF_PROG_QUERY, &query) != 0) {
+    return base::ErrnoStatus(errno, "list the device rules of the cgroup");
+  }
+  std::vector<base::UniqueFd> programs;
+  for (uint32_t i = 0; i < query.query.prog_cnt; ++i) {
+    bpf_attr get;
+    memset(&get, 0, sizeof get);
+    get.prog_id = ids[i];
+    base::UniqueFd fd(static_cast<int>(Bpf(BPF_PROG_GET_FD_BY_ID, &get)));
+    if (fd.valid()) {
+      programs.push_back(std::move(fd));
+    } else if (errno != ENOENT) {  // gone meanwhile
+      return base::ErrnoStatus(errno, "open the device rules of the cgroup");
+    }
+  }
+  return programs;
+}
+
 }  // namespace
 
 std::vector<bpf_insn> BuildDeviceProgram(const std::vector<DeviceRule>& rules) {
@@ -101,9 +138,8 @@ std::vector<bpf_insn> BuildDeviceProgram(const std::vector<DeviceRule>& rules) {
   return program;
 }
 
-absl::StatusOr<base::UniqueFd> AttachDeviceProgram(const std::string& cgroup_dir,
-                                                   const std::vector<bpf_insn>& program,
-                                                   int previous) {
+absl::Status AttachDeviceProgram(const std::string& cgroup_dir,
+                                 const std::vector<bpf_insn>& program) {
   bpf_attr load;
   memset(&load, 0, sizeof load);
   load.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
@@ -113,20 +149,25 @@ absl::StatusOr<base::UniqueFd> AttachDeviceProgram(const std::string& cgroup_dir
   base::UniqueFd fd(static_cast<int>(Bpf(BPF_PROG_LOAD, &load)));
   if (!fd.valid()) return base::ErrnoStatus(errno, "load the device rules of the cgroup");
   GANTRY_ASSIGN_OR_RETURN(base::UniqueFd dir, base::Open(cgroup_dir, O_RDONLY | O_DIRECTORY));
-  bpf_attr attach;
-  memset(&attach, 0, sizeof attach);
-  attach.target_fd = static_cast<uint32_t>(dir.get());
-  attach.attach_bpf_fd = static_cast<uint32_t>(fd.get());
-  attach.attach_type = BPF_CGROUP_DEVICE;
+  GANTRY_ASSIGN_OR_RETURN(std::vector<base::UniqueFd> old, AttachedPrograms(dir.get()));
+  // All programs of a cgroup have to agree: an old one left in place could only forbid more.
+  bpf_attr attach = Attachment(dir.get(), fd.get());
   attach.attach_flags = BPF_F_ALLOW_MULTI;
-  if (previous >= 0) {
+  if (old.size() == 1) {
     attach.attach_flags |= BPF_F_REPLACE;
-    attach.replace_bpf_fd = static_cast<uint32_t>(previous);
+    attach.replace_bpf_fd = static_cast<uint32_t>(old[0].get());
   }
   if (Bpf(BPF_PROG_ATTACH, &attach) != 0) {
     return base::ErrnoStatus(errno, absl::StrCat("attach device rules to ", cgroup_dir));
   }
-  return fd;
+  if (old.size() < 2) return absl::OkStatus();
+  for (const base::UniqueFd& one : old) {
+    bpf_attr detach = Attachment(dir.get(), one.get());
+    if (Bpf(BPF_PROG_DETACH, &detach) != 0) {
+      return base::ErrnoStatus(errno, absl::StrCat("detach old device rules from ", cgroup_dir));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace gantry::oci

@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "base/unique_fd.h"
 #include "shim/oci/spec.h"
 
 namespace gantry::oci {
@@ -17,12 +15,11 @@ namespace gantry::oci {
 // when it forbids any of it.
 std::vector<bpf_insn> BuildDeviceProgram(const std::vector<DeviceRule>& rules);
 
-// Loads the program and attaches it to the cgroup directory, in place of `previous` (-1: none).
-// Returns the program's descriptor, which a later call replaces; the attachment lives as long as
-// the cgroup.
-absl::StatusOr<base::UniqueFd> AttachDeviceProgram(const std::string& cgroup_dir,
-                                                   const std::vector<bpf_insn>& program,
-                                                   int previous);
+// Loads the program and attaches it to the cgroup directory in place of all that are attached
+// there, whoever did it; at no moment is nothing attached. The attachment lives as long as the
+// cgroup.
+absl::Status AttachDeviceProgram(const std::string& cgroup_dir,
+                                 const std::vector<bpf_insn>& program);
 
 }  // namespace gantry::oci
 

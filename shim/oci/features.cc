@@ -37,7 +37,7 @@ std::string FeaturesJson() {
   linux_features["capabilities"] = CapabilityNames();
   // Paths of systemd are understood; systemd itself is not asked.
   linux_features["cgroup"] = {
-      {"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", true}};
+      {"v1", true}, {"v2", true}, {"systemd", true}, {"systemdUser", false}, {"rdma", true}};
   linux_features["seccomp"] = {{"enabled", true},
                                {"actions", SeccompActions()},
                                {"operators", SeccompOperators()},

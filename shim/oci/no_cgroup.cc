@@ -16,7 +16,7 @@ absl::Status Missing(absl::string_view what) {
 class NoCgroup : public Cgroup {
  public:
   int version() const override { return 2; }
-  absl::Status Create() override { return absl::OkStatus(); }
+  absl::Status Create(pid_t) override { return absl::OkStatus(); }
   absl::Status Apply(const Resources& resources, bool initial) override {
     // Device rules keep root from making nodes, which nobody here can.
     bool limits = resources.memory.limit || resources.memory.swap || resources.pids_limit ||

@@ -51,9 +51,23 @@ vm_modules() {
     tar -C "$kernel/lib/modules/$version" -cf - -T - | tar -C "$root/lib/modules/$version" -xf -
 }
 
+# vm_systemd ROOT: systemd as the first process, with /vm/report as its only service.
+vm_systemd() {
+  local root=$1 units=$1/etc/systemd/system file
+  for file in /lib/systemd/systemd /lib/systemd/systemd-cgroups-agent /lib/systemd/systemd-executor /bin/systemctl; do
+    [ -e "$file" ] && vm_program "$root" "$file"
+  done
+  mkdir -p "$units"
+  printf '[Unit]\nDefaultDependencies=no\nWants=report.service\n' > "$units/default.target"
+  printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nDelegate=yes\nTimeoutStartSec=infinity\nExecStart=/bin/sh /vm/report\n' \
+    > "$units/report.service"
+  echo gantry-vm > "$root/etc/hostname"
+  echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
+}
+
 # vm_boot ROOT SECONDS [qemu arguments]: packs the root as an initramfs, boots it and passes on what the
 # machine's /init writes to /dev/ttyS1. Returns the N of its last line "vm: exit N"; a machine that says
-# no such line (a panic, a hang) is a failure, and the end of its console is printed.
+# no such line (a panic, a hang) is a failure. With each failure the end of its console is printed.
 vm_boot() {
   local root=$1 seconds=$2 work status kernel
   shift 2
@@ -66,10 +80,11 @@ vm_boot() {
     -chardev file,id=console,path="$work/console" -serial chardev:console -serial stdio "$@" \
     < /dev/null 2>&1 | tee "$work/out"
   status=$(sed -n '$s/^vm: exit \([0-9]*\).*/\1/p' "$work/out")
-  if [ -z "$status" ]; then
-    echo "vm: the machine ended without a result (limit: $seconds s); its console:"
-    tail -n 60 "$work/console"
-    status=1
+  [ -n "$status" ] || echo "vm: the machine ended without a result (limit: $seconds s)"
+  status=${status:-1}
+  if [ "$status" != 0 ] || [ -n "${VM_CONSOLE_LINES:-}" ]; then
+    echo "vm: the end of its console:"
+    tail -n "${VM_CONSOLE_LINES:-60}" "$work/console"
   fi
   rm -rf "$work"
   return "$status"

@@ -65,7 +65,8 @@ vm_systemd() {
   echo 0123456789abcdef0123456789abcdef > "$root/etc/machine-id"
 }
 
-# vm_boot ROOT SECONDS [qemu arguments]: packs the root as an initramfs, boots it and passes on what the
+# vm_boot ROOT SECONDS [qemu arguments]: packs the root as an initramfs, boots it with an empty ext4 file
+# system on /dev/vda (and no check of the timer, which a busy host makes fail) and passes on what the
 # machine's /init writes to /dev/ttyS1. Returns the N of its last line "vm: exit N"; a machine that says
 # no such line (a panic, a hang) is a failure. With each failure the end of its console is printed.
 vm_boot() {
@@ -74,10 +75,13 @@ vm_boot() {
   kernel=$(vm_kernel) || return 1
   work=$(mktemp -d /tmp/gantry-vm-XXXXXX)
   (cd "$root" && find . | busybox cpio -o -H newc 2> /dev/null) > "$work/initramfs"
+  truncate -s 2G "$work/disk"
+  mke2fs -q -t ext4 -E lazy_itable_init=1 "$work/disk"
   timeout --signal=KILL "$seconds" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m "${VM_MEMORY:-1536}" \
     -nodefaults -display none -no-reboot -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initramfs" \
-    -append "console=ttyS0 panic=-1 oops=panic quiet ${VM_APPEND:-}" \
-    -chardev file,id=console,path="$work/console" -serial chardev:console -serial stdio "$@" \
+    -append "console=ttyS0 panic=-1 oops=panic no_timer_check quiet ${VM_APPEND:-}" \
+    -chardev file,id=console,path="$work/console" -serial chardev:console -serial stdio \
+    -drive if=virtio,format=raw,cache=unsafe,file="$work/disk" "$@" \
     < /dev/null 2>&1 | tee "$work/out"
   status=$(sed -n '$s/^vm: exit \([0-9]*\).*/\1/p' "$work/out")
   [ -n "$status" ] || echo "vm: the machine ended without a result (limit: $seconds s)"

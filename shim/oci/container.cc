@@ -103,12 +103,21 @@ absl::StatusOr<std::unique_ptr<Cgroup>> FindCgroup(const CreateOptions& options,
                       options.systemd_cgroup);
 }
 
+// user_namespaces(7): the first one maps all ids to themselves.
+bool InFirstUserNamespace() {
+  std::string map = base::ReadFile("/proc/self/uid_map").value_or("");
+  std::vector<std::string> words = absl::StrSplit(map, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  return words == std::vector<std::string>{"0", "0", "4294967295"};
+}
+
 // The engine cannot give up groups where setgroups(2) is denied; nobody has more than the caller
 // had then.
 absl::Status CheckGroups(const CreateOptions& options, const Spec& spec, ProcessPlan* plan) {
-  // podman's --group-add keep-groups.
+  // podman's --group-add keep-groups, for users who keep what is theirs. The groups of the
+  // machine's root stay outside whatever an annotation says (CVE-2024-3154 is of that kind).
   auto keep = spec.annotations.find("run.oci.keep_original_groups");
-  if (keep != spec.annotations.end() && keep->second == "1") {
+  if (keep != spec.annotations.end() && keep->second == "1" &&
+      (options.rootless || !InFirstUserNamespace())) {
     plan->set_groups = false;
     return absl::OkStatus();
   }

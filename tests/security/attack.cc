@@ -33,12 +33,19 @@ namespace fs = std::filesystem;
 
 constexpr unsigned kSeconds = 30;
 
-// Mounts of other tests come and go: here nobody else's are seen, and what leaks is seen by us.
+// Mounts of other tests come and go: here nobody else's are seen, and what leaks is seen by us. And
+// the attacks succeed where a mistake is made: the root file system is read-only for them, but for
+// where tests and daemons keep their files.
 class OwnMounts : public ::testing::Environment {
  public:
   void SetUp() override {
     ASSERT_EQ(unshare(CLONE_NEWNS), 0) << "needs root";
     ASSERT_EQ(mount(nullptr, "/", nullptr, MS_PRIVATE | MS_REC, nullptr), 0);
+    for (const char* ours : {"/tmp", "/run", "/var"}) {
+      ASSERT_EQ(mount(ours, ours, nullptr, MS_BIND | MS_REC, nullptr), 0) << ours;
+    }
+    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr), 0);
+    ASSERT_NE(access("/etc/passwd", W_OK), 0);
   }
 };
 [[maybe_unused]] auto* const own_mounts = ::testing::AddGlobalTestEnvironment(new OwnMounts);

@@ -150,7 +150,7 @@ TEST(CVE_2025_31133, MasksDoNotUseTheContainersDevNull) {
     attack.DropMounts("/dev");
     attack.AddBind(dev, "/dev", {"bind", "rw"});
     attack.AddBind(attack.canary(), "/etc/host", {"bind", "rw"});
-    for (const char* target : {"/etc/host/file", "/nosuch", "/etc/passwd"}) {
+    for (const char* target : {"/etc/host/file", "/nosuch"}) {
       unlink((dev + "/null").c_str());
       ASSERT_EQ(symlink(target, (dev + "/null").c_str()), 0);
       RunOutcome outcome = attack.bundle.RunScript("cat /proc/keys; echo evil > /proc/keys; true");
@@ -183,11 +183,9 @@ TEST(CVE_2025_31133, MasksSurviveASwappedDevNull) {
 TEST(CVE_2026_41579, NothingIsMadeThroughALinkedDev) {
   MustHold({Mistake::kKernelFsOverLinks, Mistake::kFollowsLinksOut}, [](Attack& attack) {
     attack.DropMounts("/dev");
-    for (const std::string& target : {attack.canary(), std::string("/etc")}) {
-      attack.Link("/dev", target);
-      RunOutcome outcome = attack.bundle.RunScript("true");
-      EXPECT_EQ(outcome.status.code(), kRefused) << outcome.status;
-    }
+    attack.Link("/dev", attack.canary());
+    RunOutcome outcome = attack.bundle.RunScript("true");
+    EXPECT_EQ(outcome.status.code(), kRefused) << outcome.status;
   });
 }
 

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "base/mount.h"
 #include "client/connection.h"
+#include "docker/archive/mounted_root.h"
 #include "docker/containers/lookup.h"
 #include "docker/engine/context.h"
 
@@ -28,20 +29,6 @@ absl::Status WithContainerRoot(const Context& context, const FoundContainer& con
 // The mounts that make the container's writable snapshot.
 absl::StatusOr<std::vector<base::Mount>> SnapshotMounts(const Context& context,
                                                         const FoundContainer& container);
-
-// The parts that need no daemon.
-
-struct ExtraMount {
-  std::string source;       // on this machine, the administrator's
-  std::string destination;  // in the container
-  bool read_only = false;
-};
-absl::Status WithMounts(const std::vector<base::Mount>& root, const std::vector<ExtraMount>& extra,
-                        bool read_only_root, const std::function<absl::Status(int root_fd)>& work);
-
-// The root of process `pid`. `still_it` says, after the process is pinned, whether that is still
-// the one that was meant: a number may have been given to another process. Unavailable otherwise.
-absl::StatusOr<base::UniqueFd> OpenProcessRoot(pid_t pid, const std::function<bool()>& still_it);
 
 }  // namespace gantry::docker
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "client/transfer.h"
 #include "docker/engine/context.h"
 #include "docker/http/router.h"
 #include "docker/images/image_store.h"
@@ -41,7 +42,6 @@ void AddImageChangeRoutes(http::Router& router, const ImageApiPtr& api);  // tag
 void AddImageTransferRoutes(http::Router& router, const ImageApiPtr& api);  // create, push
 void AddImageArchiveRoutes(http::Router& router, const ImageApiPtr& api);   // load, save
 void AddRegistryRoutes(http::Router& router, const ImageApiPtr& api);  // auth, search, distribution
-void AddCommitRoute(http::Router& router, const ImageApiPtr& api);
 
 // POST /images/create?fromSrc=…
 absl::Status ImportImage(const ImageApiPtr& api, const std::shared_ptr<http::Exchange>& exchange);

@@ -172,7 +172,17 @@ class Manager final : public LifecycleManager {
 
   // health_checks.cc
   void BeginHealthChecks(const EntryPtr& entry);
+  void ScheduleHealthCheck(const EntryPtr& entry);
   void CheckHealth(const EntryPtr& entry);
+  struct Probe;
+  absl::Status BeginProbe(Entry& entry, const std::shared_ptr<Probe>& probe);
+  void EndLeftoverProbe(const Entry& entry);
+  void DeleteProbe(const Entry& entry);
+  void OnProbeExit(const EntryPtr& entry, const std::shared_ptr<Probe>& probe, uint64_t run,
+                   uint32_t exit_code);
+  void EndOutput(const std::shared_ptr<Probe>& probe);
+  void EndProbe(const EntryPtr& entry, const std::shared_ptr<Probe>& probe,
+                v1::HealthResult result);
 
   const Deps deps_;
   const Options options_;

@@ -102,13 +102,16 @@ void Manager::CheckHealth(const EntryPtr& entry) {
   tasks_api::WaitRequest wait;
   wait.set_container_id(entry->id);
   wait.set_exec_id(kExecId);
-  deps_.tasks->Wait(
-      TaskCaller{.ns = entry->ns}, wait,
-      [this, entry, probe, run = entry->run](absl::StatusOr<tasks_api::WaitResponse> response) {
-        entry->strand->Run([this, entry, probe, run, response] {
-          OnProbeExit(entry, probe, run, response.ok() ? response->exit_status() : 255);
-        });
-      });
+  deps_.tasks->Wait(TaskCaller{.ns = entry->ns}, wait,
+                    [this, gate = gate_, entry, probe,
+                     run = entry->run](absl::StatusOr<tasks_api::WaitResponse> response) {
+                      const uint32_t code = response.ok() ? response->exit_status() : 255;
+                      std::lock_guard<std::mutex> lock(gate->mutex);
+                      if (!gate->open) return;
+                      entry->strand->Run([this, entry, probe, run, code] {
+                        OnProbeExit(entry, probe, run, code);
+                      });
+                    });
 }
 
 absl::Status Manager::BeginProbe(Entry& entry, const std::shared_ptr<Probe>& probe) {

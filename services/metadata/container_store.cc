@@ -172,21 +172,46 @@ absl::StatusOr<std::vector<Container>> ContainerStore::List(
 }
 
 absl::StatusOr<Container> ContainerStore::Create(const Context& ctx, Container container) {
-  GANTRY_RETURN_IF_ERROR(RequireNamespace(ctx));
-  GANTRY_RETURN_IF_ERROR(base::Annotate(Validate(container), "create container failed validation"));
-  DropEmpty(container.mutable_labels());
-  base::SetTimestamp(container.mutable_created_at(), absl::Now());
-  *container.mutable_updated_at() = container.created_at();
-  GANTRY_RETURN_IF_ERROR(db_->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
-    const std::string key = ContainerKey(ctx, container.id());
-    GANTRY_ASSIGN_OR_RETURN(bool exists, tx.Exists(key));
-    if (exists) return AlreadyExists("container", container.id());
-    GANTRY_RETURN_IF_ERROR(EnsureNamespace(tx, ctx.ns));
-    tx.PutProto(key, container);
-    AddCreateEvent(tx, ctx, container);
-    return absl::OkStatus();
-  }));
+  GANTRY_RETURN_IF_ERROR(
+      db_->Update(Durability::kSync, [&](Tx& tx) { return CreateInTx(tx, ctx, &container); }));
   return container;
+}
+
+absl::Status ContainerStore::CreateInTx(Tx& tx, const Context& ctx, Container* container) const {
+  GANTRY_RETURN_IF_ERROR(RequireNamespace(ctx));
+  GANTRY_RETURN_IF_ERROR(
+      base::Annotate(Validate(*container), "create container failed validation"));
+  DropEmpty(container->mutable_labels());
+  base::SetTimestamp(container->mutable_created_at(), absl::Now());
+  *container->mutable_updated_at() = container->created_at();
+  const std::string key = ContainerKey(ctx, container->id());
+  GANTRY_ASSIGN_OR_RETURN(bool exists, tx.Exists(key));
+  if (exists) return AlreadyExists("container", container->id());
+  GANTRY_RETURN_IF_ERROR(EnsureNamespace(tx, ctx.ns));
+  tx.PutProto(key, *container);
+  AddCreateEvent(tx, ctx, *container);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Container> ContainerStore::GetInTx(const ReadView& view, const Context& ctx,
+                                                  absl::string_view id) const {
+  GANTRY_ASSIGN_OR_RETURN(std::optional<Container> container,
+                          view.GetProto<Container>(ContainerKey(ctx, id)));
+  if (!container.has_value()) return NotFoundInNamespace(ctx, id);
+  return *std::move(container);
+}
+
+absl::Status ContainerStore::ReplaceInTx(Tx& tx, const Context& ctx, Container container) const {
+  GANTRY_RETURN_IF_ERROR(base::Annotate(Validate(container), "update failed validation"));
+  const std::string key = ContainerKey(ctx, container.id());
+  GANTRY_ASSIGN_OR_RETURN(bool exists, tx.Exists(key));
+  if (!exists) return NotFound("container", container.id());
+  DropEmpty(container.mutable_labels());
+  base::SetTimestamp(container.mutable_updated_at(), absl::Now());
+  tx.PutProto(key, container);
+  tx.MarkDirty();
+  AddUpdateEvent(tx, ctx, container);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Container> ContainerStore::Update(const Context& ctx, const Container& container,
@@ -209,19 +234,21 @@ absl::StatusOr<Container> ContainerStore::Update(const Context& ctx, const Conta
 }
 
 absl::Status ContainerStore::Delete(const Context& ctx, absl::string_view id) {
+  return db_->Update(Durability::kSync, [&](Tx& tx) { return DeleteInTx(tx, ctx, id); });
+}
+
+absl::Status ContainerStore::DeleteInTx(Tx& tx, const Context& ctx, absl::string_view id) const {
   GANTRY_RETURN_IF_ERROR(RequireNamespace(ctx));
   const absl::Status missing = absl::NotFoundError(absl::StrCat("container ", id, ": not found"));
   if (!base::ValidateIdentifier(id).ok()) return missing;
-  return db_->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
-    GANTRY_ASSIGN_OR_RETURN(bool exists, tx.Exists(ContainerKey(ctx, id)));
-    if (!exists) return missing;
-    tx.Delete(ContainerKey(ctx, id));
-    tx.MarkDirty();
-    containerd::events::ContainerDelete event;
-    event.set_id(std::string(id));
-    tx.AddEvent(ctx.ns, "/containers/delete", event);
-    return absl::OkStatus();
-  });
+  GANTRY_ASSIGN_OR_RETURN(bool exists, tx.Exists(ContainerKey(ctx, id)));
+  if (!exists) return missing;
+  tx.Delete(ContainerKey(ctx, id));
+  tx.MarkDirty();
+  containerd::events::ContainerDelete event;
+  event.set_id(std::string(id));
+  tx.AddEvent(ctx.ns, "/containers/delete", event);
+  return absl::OkStatus();
 }
 
 std::vector<std::string> ContainerStore::GcTables() const {

@@ -37,6 +37,14 @@ class ContainerStore : public GcParticipant {
   // Event /containers/update.
   absl::StatusOr<Container> Update(const Context& ctx, const Container& container,
                                    const std::vector<std::string>& paths);
+  // The same within a transaction of the caller. CreateInTx() sets the times; ReplaceInTx() takes
+  // the record as it is, but for updated_at.
+  absl::Status CreateInTx(Tx& tx, const Context& ctx, Container* container) const;
+  absl::StatusOr<Container> GetInTx(const ReadView& view, const Context& ctx,
+                                    absl::string_view id) const;
+  absl::Status ReplaceInTx(Tx& tx, const Context& ctx, Container container) const;
+  absl::Status DeleteInTx(Tx& tx, const Context& ctx, absl::string_view id) const;
+
   // NotFound. Event /containers/delete.
   absl::Status Delete(const Context& ctx, absl::string_view id);
 

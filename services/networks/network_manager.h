@@ -17,7 +17,10 @@ namespace gantry::services {
 
 class Db;
 
-namespace networks = gantry::services::networks::v1;
+// The messages: networks::SetUpRequest.
+namespace networks {
+using namespace v1;
+}
 
 // All methods may block (netlink, disk) and may be called from any thread; `ns` is a containerd
 // namespace. What each does, and its errors, is said in networks.proto. Calls for different

@@ -31,6 +31,8 @@
 #include "services/introspection/introspection_service.h"
 #include "services/introspection/plugins.h"
 #include "services/leases/leases_service.h"
+#include "services/lifecycle/lifecycle_manager.h"
+#include "services/lifecycle/lifecycle_service.h"
 #include "services/maintenance/fsck.h"
 #include "services/maintenance/maintenance_service.h"
 #include "services/metadata/container_store.h"
@@ -80,6 +82,7 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenStores());
     GANTRY_RETURN_IF_ERROR(OpenSnapshots());
     GANTRY_RETURN_IF_ERROR(OpenTasks());
+    GANTRY_RETURN_IF_ERROR(OpenLifecycle());
     GANTRY_RETURN_IF_ERROR(OpenTransfer());
     StartCollector();
     OpenFsck();
@@ -163,7 +166,10 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenExits());
     tasks_ = TaskManager::Create(shims_.get(), events_.get(),
                                  [this](const std::string& ns, const std::string& id) {
-                                   return containers_->Get(Context{.ns = ns}, id);
+                                   auto record = containers_->Get(Context{.ns = ns}, id);
+                                   if (record.ok() && lifecycle_ != nullptr)
+                                     lifecycle_->OverrideSpec(ns, &*record);
+                                   return record;
                                  },
                                  {.db = db_.get()});
     sandbox_controller_ = SandboxController::Create(shims_.get(), sandboxes_.get(), events_.get());
@@ -178,6 +184,21 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(shims_->LoadAll());
     sandbox_controller_->WatchRunning();
     return tasks_->Recover();
+  }
+
+  absl::Status OpenLifecycle() {
+    LifecycleManager::Deps deps;
+    deps.db = db_.get();
+    deps.events = events_.get();
+    deps.containers = containers_.get();
+    deps.snapshots = snapshots_.get();
+    deps.tasks = tasks_.get();
+    deps.exits = exits_.get();
+    LifecycleManager::Options options;
+    options.root = config_.root;
+    options.default_snapshotter = config_.default_snapshotter;
+    GANTRY_ASSIGN_OR_RETURN(lifecycle_, LifecycleManager::Open(deps, std::move(options)));
+    return lifecycle_->Recover();
   }
 
   absl::Status OpenExits() {
@@ -274,6 +295,7 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeVersionService());
     services.push_back(MakeMaintenanceService(fsck_.get()));
     services.push_back(MakeExitsService(exits_.get()));
+    services.push_back(MakeLifecycleService(lifecycle_.get()));
     GrpcServerOptions options;
     options.address = config_.grpc.address;
     options.uid = config_.grpc.uid;
@@ -326,6 +348,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<ExitStore> exits_;
   std::unique_ptr<ShimManager> shims_;
   std::unique_ptr<TaskManager> tasks_;
+  std::unique_ptr<LifecycleManager> lifecycle_;
   std::unique_ptr<SandboxController> sandbox_controller_;
   std::unique_ptr<Introspection> introspection_;
   std::unique_ptr<TtrpcEventServer> ttrpc_events_;

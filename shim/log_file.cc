@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "shim/attach_server.h"
 
 namespace gantry::shim {
 namespace {
@@ -29,6 +30,7 @@ absl::StatusOr<LogFile::Options> LogFile::ParseOptions(const StdioUri& uri) {
   if (uri.scheme == "file") return options;  // containerd ignores a query here
   options.format = uri.scheme == "cri" ? LogFormat::kCri : LogFormat::kJson;
   for (const auto& [key, value] : uri.query) {
+    if (AttachOptions::IsKey(key)) continue;
     if (key == "max-size") {
       GANTRY_ASSIGN_OR_RETURN(options.max_size, ParseSize(value));
     } else if (key == "max-file") {

@@ -28,6 +28,11 @@ absl::Status SetNonBlocking(int fd) {
   return absl::OkStatus();
 }
 
+// One target takes both streams of these, whatever the URI of stderr says.
+bool IsLog(const StdioUri& uri) {
+  return uri.scheme == "file" || uri.scheme == "json-file" || uri.scheme == "cri";
+}
+
 absl::StatusOr<mode_t> FileType(const std::string& path) {
   struct stat st {};
   if (stat(path.c_str(), &st) != 0) return base::ErrnoStatus(errno, absl::StrCat("stat ", path));
@@ -57,17 +62,38 @@ void ProcessIo::Open(base::EventLoop* loop, const StdioConfig& config, OpenDone 
   opening->done = std::move(done);
   ProcessIo* io = opening->io.get();
   io->terminal_ = config.terminal;
-  absl::Status opened = base::Annotate(io->OpenInput(config), "open stdin");
+  absl::Status opened = base::Annotate(io->OpenAttach(config), "open the attach socket");
+  if (opened.ok()) opened = base::Annotate(io->OpenInput(config), "open stdin");
   if (opened.ok())
     opened = base::Annotate(io->OpenOutputs(opening, config), "open stdout and stderr");
   opening->End(opened);
 }
 
-ProcessIo::~ProcessIo() { StopLogger(); }
+ProcessIo::~ProcessIo() {
+  StopLogger();
+  out_pump_.reset();
+  err_pump_.reset();
+  if (attach_) AttachServer::Retire(std::move(attach_));
+}
+
+absl::Status ProcessIo::OpenAttach(const StdioConfig& config) {
+  AttachOptions options{.terminal = config.terminal};
+  for (const std::string* text : {&config.in, &config.out}) {
+    GANTRY_ASSIGN_OR_RETURN(StdioUri uri, ParseStdioUri(*text));
+    if (uri.scheme != "attach" && (text == &config.in || !IsLog(uri))) continue;
+    GANTRY_RETURN_IF_ERROR(options.Merge(uri));
+    (text == &config.in ? attach_in_ : attach_out_) = true;
+  }
+  if (options.path.empty()) return absl::OkStatus();
+  GANTRY_ASSIGN_OR_RETURN(attach_, AttachServer::Listen(loop_, std::move(options)));
+  if (!attach_in_) attach_->CloseStdin();
+  return absl::OkStatus();
+}
 
 absl::Status ProcessIo::OpenInput(const StdioConfig& config) {
   if (config.in.empty()) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(StdioUri uri, ParseStdioUri(config.in));
+  if (uri.scheme == "attach") return config.terminal ? absl::OkStatus() : MakeInputPipe(config);
   if (uri.scheme != "fifo" && uri.scheme != "file")
     return absl::InvalidArgumentError(absl::StrCat("scheme ", uri.scheme, " cannot be read"));
   GANTRY_ASSIGN_OR_RETURN(mode_t type, FileType(uri.path));
@@ -79,7 +105,10 @@ absl::Status ProcessIo::OpenInput(const StdioConfig& config) {
   if (type == S_IFIFO) {
     GANTRY_ASSIGN_OR_RETURN(in_writer_, base::Open(uri.path, O_WRONLY | O_NONBLOCK));
   }
-  if (config.terminal) return absl::OkStatus();
+  return config.terminal ? absl::OkStatus() : MakeInputPipe(config);
+}
+
+absl::Status ProcessIo::MakeInputPipe(const StdioConfig& config) {
   GANTRY_ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
   GANTRY_RETURN_IF_ERROR(SetNonBlocking(pipe.write.get()));
   if ((config.uid || config.gid) && fchown(pipe.read.get(), config.uid, config.gid) != 0)
@@ -93,8 +122,9 @@ absl::Status ProcessIo::OpenOutputs(const OpeningPtr& opening, const StdioConfig
   GANTRY_ASSIGN_OR_RETURN(StdioUri out, ParseStdioUri(config.out));
   if (out.scheme == "binary") return StartLogger(opening, config, out);
   bool has_out = !out.scheme.empty(), has_err = false;
-  if (out.scheme == "file" || out.scheme == "json-file" || out.scheme == "cri") {
-    // One file takes both streams, whatever stderr says.
+  if (out.scheme == "attach") {
+    has_err = true;
+  } else if (IsLog(out)) {
     has_err = true;
     GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(out));
     LogStreams streams = {{"stdout", &out_sink_}};
@@ -252,16 +282,29 @@ void ProcessIo::Attach(base::UniqueFd console) {
   if (console_) {
     (void)SetNonBlocking(console_.get());
     out_source_.Reset(fcntl(console_.get(), F_DUPFD_CLOEXEC, 0));
-    if (in_source_) in_target_.Reset(fcntl(console_.get(), F_DUPFD_CLOEXEC, 0));
+    if (in_source_ || attach_in_) in_target_.Reset(fcntl(console_.get(), F_DUPFD_CLOEXEC, 0));
     // Nobody asked for the output: it is read all the same, or the program would stop.
     if (!out_sink_) out_sink_ = std::make_shared<Sink>();
   }
+  AddAttached(&out_sink_, 1);
+  if (!terminal_) AddAttached(&err_sink_, 2);
   StartPump(&out_source_, &out_sink_, &out_pump_);
   StartPump(&err_source_, &err_sink_, &err_pump_);
+  StartInput();
+}
+
+void ProcessIo::StartInput() {
+  if (attach_in_) return attach_->OpenStdin(std::move(in_target_));
   if (in_source_ && in_target_)
     in_pump_ = std::make_unique<Pump>(loop_, std::move(in_source_),
                                       std::make_shared<FdSink>(std::move(in_target_)),
                                       [this] { in_pump_.reset(); });
+}
+
+void ProcessIo::AddAttached(std::shared_ptr<Sink>* sink, int stream) {
+  if (!attach_ || !attach_out_) return;
+  std::shared_ptr<Sink> clients = AttachServer::Stream(attach_, stream);
+  *sink = *sink ? std::make_shared<TeeSink>(std::move(*sink), std::move(clients)) : clients;
 }
 
 void ProcessIo::StartPump(base::UniqueFd* source, std::shared_ptr<Sink>* sink,
@@ -280,10 +323,19 @@ void ProcessIo::OnOutputEnd(std::unique_ptr<Pump>* pump) {
     out_sink_ = std::make_shared<Sink>();
     StartPump(&out_source_, &out_sink_, &out_pump_);
   }
+  FinishAttached();
   CheckDrained();
 }
 
-void ProcessIo::CloseStdin() { in_writer_.Reset(); }
+// Without output clients stay for as long as the program runs.
+void ProcessIo::FinishAttached() {
+  if (attach_ && !err_pump_ && (!out_pump_ || discarding_)) attach_->Finish();
+}
+
+void ProcessIo::CloseStdin() {
+  in_writer_.Reset();
+  if (attach_in_ && attach_) attach_->CloseStdin();
+}
 
 absl::Status ProcessIo::Resize(uint32_t width, uint32_t height) {
   if (!console_) return absl::OkStatus();
@@ -300,9 +352,11 @@ void ProcessIo::ProcessExited() {
   in_pump_.reset();
   in_source_.Reset();
   in_writer_.Reset();
+  if (attach_) attach_->ProcessExited();
   // What is in the pipes now goes out before anybody hears of the exit.
   if (out_pump_) out_pump_->Poke();
   if (err_pump_) err_pump_->Poke();
+  FinishAttached();
 }
 
 void ProcessIo::WhenDrained(std::function<void()> function) {
@@ -311,7 +365,7 @@ void ProcessIo::WhenDrained(std::function<void()> function) {
 }
 
 bool ProcessIo::drained() const {
-  if (out_pump_ || err_pump_ || logger_) return false;
+  if (out_pump_ || err_pump_ || logger_ || (attach_ && !attach_->idle())) return false;
   return std::all_of(logs_.begin(), logs_.end(), [](const auto& log) { return log->idle(); });
 }
 
@@ -324,11 +378,12 @@ void ProcessIo::CheckDrained() {
     return;
   }
   if (out_pump_ || err_pump_ || logger_) return;  // they will come by
+  auto again = [weak = std::weak_ptr<ProcessIo*>(self_)] {
+    if (auto self = weak.lock()) (*self)->CheckDrained();
+  };
+  if (attach_ && !attach_->idle()) return attach_->WhenIdle(again);
   for (const auto& log : logs_) {
-    if (log->idle()) continue;
-    return log->WhenIdle([weak = std::weak_ptr<ProcessIo*>(self_)] {
-      if (auto self = weak.lock()) (*self)->CheckDrained();
-    });
+    if (!log->idle()) return log->WhenIdle(again);
   }
 }
 

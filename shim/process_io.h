@@ -17,6 +17,7 @@
 #include "base/event_loop.h"
 #include "base/process.h"
 #include "base/unique_fd.h"
+#include "shim/attach_server.h"
 #include "shim/log_file.h"
 #include "shim/log_writer.h"
 #include "shim/oci/container.h"
@@ -78,7 +79,9 @@ class ProcessIo {
   struct Opening;
   using OpeningPtr = std::shared_ptr<Opening>;
 
+  absl::Status OpenAttach(const StdioConfig& config);
   absl::Status OpenInput(const StdioConfig& config);
+  absl::Status MakeInputPipe(const StdioConfig& config);
   absl::Status OpenOutputs(const OpeningPtr& opening, const StdioConfig& config);
   absl::Status OpenOutput(const OpeningPtr& opening, const StdioUri& uri, const char* name,
                           std::shared_ptr<Sink>* sink);
@@ -93,7 +96,10 @@ class ProcessIo {
   absl::Status MakeOutputPipe(const StdioConfig& config, base::UniqueFd* child,
                               base::UniqueFd* source);
   void StartPump(base::UniqueFd* source, std::shared_ptr<Sink>* sink, std::unique_ptr<Pump>* pump);
+  void StartInput();
+  void AddAttached(std::shared_ptr<Sink>* sink, int stream);
   void OnOutputEnd(std::unique_ptr<Pump>* pump);
+  void FinishAttached();
   void CheckDrained();
   void CheckFlushed(const std::shared_ptr<std::function<void()>>& function);
   void StopLogger();
@@ -109,6 +115,9 @@ class ProcessIo {
   base::UniqueFd console_;
   std::unique_ptr<Pump> in_pump_, out_pump_, err_pump_;
   std::vector<std::shared_ptr<LogWriter>> logs_;
+  std::shared_ptr<AttachServer> attach_;
+  bool attach_in_ = false;               // stdin comes from its clients
+  bool attach_out_ = false;              // output goes to them, too
   std::optional<base::Process> logger_;  // while it lives
   bool exited_ = false;
   bool discarding_ = false;  // the terminal's output goes nowhere any longer

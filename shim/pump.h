@@ -48,6 +48,29 @@ class FdSink final : public Sink {
   base::UniqueFd keep_;
 };
 
+// Gives two sinks without a descriptor the same bytes; full when either is.
+class TeeSink final : public Sink {
+ public:
+  TeeSink(std::shared_ptr<Sink> first, std::shared_ptr<Sink> second)
+      : first_(std::move(first)), second_(std::move(second)) {}
+  void Write(absl::string_view data) override {
+    first_->Write(data);
+    second_->Write(data);
+  }
+  bool full() const override { return first_->full() || second_->full(); }
+  // The pump looks again then, and waits for the other one if need be.
+  void WhenRoom(std::function<void()> function) override {
+    (first_->full() ? first_ : second_)->WhenRoom(std::move(function));
+  }
+  void Finish() override {
+    first_->Finish();
+    second_->Finish();
+  }
+
+ private:
+  std::shared_ptr<Sink> first_, second_;
+};
+
 // Copies one stream until its end: by splice(2) between pipes, else through a buffer that all pumps
 // share. While the sink is full nothing is read, so at most one buffer is held per stream. Belongs
 // to the loop's thread.

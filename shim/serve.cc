@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/ttrpc/server.h"
+#include "shim/attach_server.h"
 #include "shim/events.h"
 #include "shim/sandbox_service.h"
 #include "shim/task_service.h"
@@ -146,9 +147,13 @@ class Shim {
     TryEnd(absl::Now() + kFarewellLimit);
   }
   void TryEnd(absl::Time limit) {
-    bool idle = server_.unsent_bytes() == 0 && (events_.queued() == 0 || events_.stuck());
+    // Clients who take the last output of a program are not cut off.
+    if (AttachServer::retired() > 0) limit = absl::Now() + kFarewellLimit;
+    bool idle = AttachServer::retired() == 0 && server_.unsent_bytes() == 0 &&
+                (events_.queued() == 0 || events_.stuck());
     if (idle || absl::Now() >= limit) return loop_.Stop();
-    loop_.After(absl::Milliseconds(2), [this, limit] { TryEnd(limit); });
+    loop_.After(absl::Milliseconds(AttachServer::retired() > 0 ? 20 : 2),
+                [this, limit] { TryEnd(limit); });
   }
 
   ServeOptions options_;

@@ -17,6 +17,8 @@ namespace gantry::shim {
 //   binary:///path?k=v&flag    a logging program
 //   json-file:///path?max-size=10m&max-file=3     a log in Docker's json-file format
 //   cri:///path?max-size=…&max-file=…             a log in the format of Kubernetes' CRI
+//   attach:///path             a socket for clients (see proto/gantry/shim/v1/attach.proto)
+// Those that are logs take the socket's options, too: attach=/path, attach-wait=1, stdin-once=1.
 struct StdioUri {
   std::string scheme;  // empty: /dev/null; else "fifo" (also for bare paths), "file", …
   std::string path;    // absolute

@@ -7,6 +7,7 @@
 #include <boost/beast/http/error.hpp>
 #include <cerrno>
 #include <chrono>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -121,7 +122,8 @@ void HttpSession::NextRequest() {
   if (buffer_.size() == 0) buffer_.shrink_to_fit();
   parser_.emplace();
   parser_->header_limit(kHeadLimit);
-  parser_->body_limit(boost::none);
+  // Not boost::none: with it, Beast 1.74 refuses every body that says its length.
+  parser_->body_limit(std::numeric_limits<uint64_t>::max());
   Expire(buffer_.size() > 0 ? kHeadTime : kIdleTime);
   ParseHead();
 }

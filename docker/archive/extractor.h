@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/archive/tar_reader.h"
 #include "base/unique_fd.h"
 

@@ -68,8 +68,8 @@ int Main(int argc, char** argv) {
   http::Router router;
   http::WorkerPool workers;
   http::Server server(router, workers);
-  Context context{options, *config, client::Connection::ToSocket(options.gantryd, options.ns), workers,
-                  server};
+  Context context{options, *config, client::Connection::ToSocket(options.gantryd, options.ns),
+                  workers, server};
   AddAllRoutes(router, context);
   if (options.print_routes) {
     std::cout << router.Table();

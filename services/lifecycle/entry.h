@@ -45,9 +45,7 @@ struct Entry {
   std::string boot_id;  // of the last start
   uint64_t run = 0;     // counts starts and ends: a timer of an earlier run is void
   Backoff backoff;
-  bool user_restart = false;   // a client restarts it: no removal, no policy at this end
-  bool health_busy = false;    // a check is under way
-  uint64_t health_checks = 0;  // names their processes
+  bool user_restart = false;  // a client restarts it: no removal, no policy at this end
   // Run by the strand once it does not run any more.
   std::vector<absl::AnyInvocable<void()>> after_exit;
 };

@@ -60,7 +60,14 @@ Manager::Manager(Deps deps, Options options)
       registry_(&pool_) {}
 
 Manager::~Manager() {
-  subscription_.reset();
+  {
+    std::lock_guard<std::mutex> lock(events_mutex_);
+    subscription_.reset();
+  }
+  {
+    std::lock_guard<std::mutex> lock(gate_->mutex);
+    gate_->open = false;
+  }
   loop_.Stop();
 }
 
@@ -272,7 +279,7 @@ void Manager::Later(const EntryPtr& entry, absl::Duration delay,
               });
 }
 
-absl::Status Manager::Subscribe() {
+absl::Status Manager::SubscribeLocked() {
   EventSubscribeOptions options;
   options.filters = Topics();
   if (last_event_ != 0) options.after = last_event_;
@@ -287,6 +294,7 @@ void Manager::WakeUp() {
 
 // One at a time, whoever wakes us meanwhile.
 void Manager::DrainEvents() {
+  std::lock_guard<std::mutex> lock(events_mutex_);
   int seen = 0;
   do {
     seen = wakes_.load();
@@ -297,7 +305,7 @@ void Manager::DrainEvents() {
       HandleEvent(event->envelope);
     }
     if (subscription_ != nullptr && absl::IsResourceExhausted(subscription_->status())) {
-      absl::Status again = Subscribe();
+      absl::Status again = SubscribeLocked();
       base::LogWarn("fell behind the events of tasks; reading on", {{"status", again.ToString()}});
       if (again.ok()) wakes_.fetch_add(1);  // what it has already must be read
     }

@@ -86,7 +86,7 @@ class Manager final : public LifecycleManager {
   void WakeUp();
   void DrainEvents();
   void HandleEvent(const containerd::types::Envelope& envelope);
-  absl::Status Subscribe();
+  absl::Status SubscribeLocked();
   // Runs `work(entry)` on its strand after `delay` if the same run is still under way then.
   void Later(const EntryPtr& entry, absl::Duration delay,
              std::function<void(const EntryPtr&)> work);
@@ -167,12 +167,23 @@ class Manager final : public LifecycleManager {
   absl::Status SweepDirectories();
   void Reconcile(const EntryPtr& entry);
   void Adopt(const EntryPtr& entry, uint32_t pid, bool paused);
+  void EndMissed(const EntryPtr& entry);
   Exit MissedExit(const Entry& entry) const;
   void StartWhatShouldRun(const EntryPtr& entry);
 
   // health_checks.cc
   void BeginHealthChecks(const EntryPtr& entry);
+  void ScheduleHealthCheck(const EntryPtr& entry);
   void CheckHealth(const EntryPtr& entry);
+  struct Probe;
+  absl::Status BeginProbe(Entry& entry, const std::shared_ptr<Probe>& probe);
+  void EndLeftoverProbe(const Entry& entry);
+  void DeleteProbe(const Entry& entry);
+  void OnProbeExit(const EntryPtr& entry, const std::shared_ptr<Probe>& probe, uint64_t run,
+                   uint32_t exit_code);
+  void EndOutput(const std::shared_ptr<Probe>& probe);
+  void EndProbe(const EntryPtr& entry, const std::shared_ptr<Probe>& probe,
+                v1::HealthResult result);
 
   const Deps deps_;
   const Options options_;
@@ -186,8 +197,16 @@ class Manager final : public LifecycleManager {
   std::atomic<uint64_t> next_wait_{1};
 
   std::atomic<int> wakes_{0};
-  uint64_t last_event_ = 0;  // of DrainEvents() alone
-  std::unique_ptr<EventSubscription> subscription_;
+  std::mutex events_mutex_;                          // of who reads events
+  uint64_t last_event_ = 0;                          // guarded by events_mutex_
+  std::unique_ptr<EventSubscription> subscription_;  // guarded by events_mutex_
+
+  // For callbacks that may come when we are gone.
+  struct Gate {
+    std::mutex mutex;
+    bool open = true;  // guarded by mutex
+  };
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
 
   LoopThread loop_;
   Registry registry_;

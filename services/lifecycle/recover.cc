@@ -24,6 +24,8 @@ namespace tasks_api = containerd::services::tasks::v1;
 constexpr absl::Duration kCallTimeout = absl::Seconds(3);
 // A shim that hangs must not keep us from serving the others.
 constexpr absl::Duration kRecoverTimeout = absl::Seconds(5);
+// Of an end that nobody saw; as Docker has it.
+constexpr uint32_t kLostExitCode = 255;
 
 // Counts down; waiting has an end.
 struct Countdown {
@@ -46,7 +48,10 @@ struct Countdown {
 absl::Status Manager::Recover() {
   GANTRY_RETURN_IF_ERROR(ReplayIntentions());
   GANTRY_RETURN_IF_ERROR(SweepDirectories());
-  GANTRY_RETURN_IF_ERROR(Subscribe());
+  {
+    std::lock_guard<std::mutex> lock(events_mutex_);
+    GANTRY_RETURN_IF_ERROR(SubscribeLocked());
+  }
   std::vector<EntryPtr> entries = registry_.ListAll();
   auto countdown = std::make_shared<Countdown>();
   countdown->left = entries.size();
@@ -99,7 +104,7 @@ void Manager::Reconcile(const EntryPtr& entry) {
     return;
   }
   if (!task.ok()) {
-    if (HasProcess(state)) Ended(entry, MissedExit(*entry));
+    if (HasProcess(state)) EndMissed(entry);
     return;
   }
   const auto& process = task->process();
@@ -107,14 +112,30 @@ void Manager::Reconcile(const EntryPtr& entry) {
   if (paused || process.status() == containerd::v1::types::RUNNING) {
     return Adopt(entry, process.pid(), paused);
   }
+  // It has ended, or was made and never started.
+  const bool same = HasProcess(state) && state.pid() == process.pid();
   std::optional<Exit> exit = DeleteTask(*entry);
-  if (process.status() == containerd::v1::types::STOPPED &&
-      (HasProcess(state) || process.pid() != 0) && exit.has_value()) {
-    // Also one that ended before its start was recorded.
-    if (HasProcess(state) && state.pid() == process.pid()) return Ended(entry, *exit);
-  }
-  if (HasProcess(state)) return Ended(entry, exit.value_or(MissedExit(*entry)));
+  if (same && exit.has_value()) return Ended(entry, *exit);
+  if (HasProcess(state)) return EndMissed(entry);
   CleanUpRun(*entry);
+}
+
+void Manager::EndMissed(const EntryPtr& entry) {
+  if (entry->boot_id == boot_id_) return Ended(entry, MissedExit(*entry));
+  // It ended with the machine, which is no failure of its own: only policies that look at the
+  // start of the machine bring it back.
+  v1::State state = entry->container.state();
+  ++entry->run;
+  CleanUpRun(*entry);
+  state.set_status("exited");
+  state.set_pid(0);
+  state.set_exit_code(kLostExitCode);
+  base::SetTimestamp(state.mutable_finished_at(), absl::Now());
+  state.clear_sandbox();
+  state.clear_attach_path();
+  BecomeStopped(
+      entry, std::move(state), Durability::kNone,
+      {ContainerEvent(entry->container, "die", {{"exitCode", absl::StrCat(kLostExitCode)}})});
 }
 
 void Manager::Adopt(const EntryPtr& entry, uint32_t pid, bool paused) {
@@ -149,10 +170,10 @@ void Manager::Adopt(const EntryPtr& entry, uint32_t pid, bool paused) {
   BeginHealthChecks(entry);
 }
 
-// What the shim left behind, if it ended during this boot; 255 as Docker has it otherwise.
+// What the shim left behind.
 Manager::Exit Manager::MissedExit(const Entry& entry) const {
-  Exit exit{255, absl::Now()};
-  if (deps_.exits == nullptr || entry.boot_id != boot_id_) return exit;
+  Exit exit{kLostExitCode, absl::Now()};
+  if (deps_.exits == nullptr) return exit;
   auto kept = deps_.exits->List(Context{.ns = entry.ns}, entry.id, 1);
   if (!kept.ok() || kept->empty()) return exit;
   const auto& record = kept->front().record();

@@ -88,6 +88,7 @@ class Fsck::Run {
     }
     GANTRY_RETURN_IF_ERROR(CheckBundles());
     GANTRY_RETURN_IF_ERROR(CheckWorkDirs());
+    GANTRY_RETURN_IF_ERROR(CheckContainerDirs());
     GANTRY_RETURN_IF_ERROR(CheckTemporary());
     GANTRY_RETURN_IF_ERROR(CheckMounts());
     GANTRY_RETURN_IF_ERROR(CheckShimSockets());
@@ -299,6 +300,24 @@ class Fsck::Run {
     return absl::OkStatus();
   }
 
+  // What the life cycle of containers keeps for each of them.
+  absl::Status CheckContainerDirs() {
+    std::string root = absl::StrCat(deps_.root, "/containers");
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> namespaces, ListIfThere(root));
+    for (const std::string& ns : namespaces) {
+      auto ids = base::ListDir(absl::StrCat(root, "/", ns));
+      for (const std::string& id : ids.ok() ? *ids : std::vector<std::string>()) {
+        ++seen_["container dir"];
+        std::string path = absl::StrCat(root, "/", ns, "/", id);
+        GANTRY_ASSIGN_OR_RETURN(bool known, AnyRecord(Key({"lif", ns, id})));
+        if (known || !IsOlderThan(path, grace_)) continue;
+        Found("container dir", path, "no container belongs to it", "remove it",
+              [&path] { return base::RemoveTree(path); });
+      }
+    }
+    return absl::OkStatus();
+  }
+
   // What diffs and unpackings make for a moment. A long one is younger than an hour's grace.
   absl::Status CheckTemporary() {
     std::string dir = absl::StrCat(deps_.state, "/tmp");
@@ -423,8 +442,9 @@ class Fsck::Run {
   std::set<std::pair<std::string, std::string>> tasks_;
   std::set<std::string> sockets_;
   std::map<std::string, int64_t> seen_ = {
-      {"blob", 0},   {"snapshot", 0}, {"bundle", 0}, {"mount", 0},    {"shim", 0},
-      {"cgroup", 0}, {"intent", 0},   {"upload", 0}, {"work dir", 0}, {"temporary mount", 0}};
+      {"blob", 0},     {"snapshot", 0},        {"bundle", 0},       {"mount", 0},
+      {"shim", 0},     {"cgroup", 0},          {"intent", 0},       {"upload", 0},
+      {"work dir", 0}, {"temporary mount", 0}, {"container dir", 0}};
   Report report_;
 };
 

@@ -194,6 +194,8 @@ TEST_F(FsckTest, StrayUploadWorkAndTemporaryDirectory) {
   ExpectOneThatIsMended("upload", "no record");
   ASSERT_TRUE(base::MakeDirs(dir_ + "/root/io.containerd.runtime.v2.task/default/gone/x").ok());
   ExpectOneThatIsMended("work dir", "no task");
+  ASSERT_TRUE(base::MakeDirs(dir_ + "/root/containers/default/gone").ok());
+  ExpectOneThatIsMended("container dir", "no container");
   ASSERT_TRUE(base::MakeDirs(dir_ + "/state/tmp/mount-1").ok());
   ExpectOneThatIsMended("temporary mount", "nobody");
 }

@@ -196,6 +196,7 @@ class DaemonImpl final : public Daemon {
     deps.exits = exits_.get();
     LifecycleManager::Options options;
     options.root = config_.root;
+    options.attach_dir = absl::StrCat(config_.state, "/a");
     options.default_snapshotter = config_.default_snapshotter;
     GANTRY_ASSIGN_OR_RETURN(lifecycle_, LifecycleManager::Open(deps, std::move(options)));
     return lifecycle_->Recover();

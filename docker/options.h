@@ -18,6 +18,8 @@ struct Options {
   std::string cgroup_parent = "/docker";
   std::string group = "gantry";
   std::string config_file = "/etc/gantry/daemon.json";
+  // Certificates and mirrors of registries (HOST/hosts.toml, HOST/*.crt), separated by ':'.
+  std::string certs_dirs = "/etc/gantry/certs.d:/etc/docker/certs.d";
   bool tls = false;
   bool tls_verify = false;
   std::string tls_ca = "/etc/gantry/ca.pem";

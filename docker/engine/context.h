@@ -2,6 +2,7 @@
 #define GANTRY_DOCKER_ENGINE_CONTEXT_H_
 
 #include "client/connection.h"
+#include "docker/config.h"
 #include "docker/engine/file_watch.h"
 #include "docker/engine/rpc_loop.h"
 #include "docker/http/server.h"
@@ -15,6 +16,7 @@ namespace gantry::docker {
 // handlers.
 struct Context {
   const Options& options;
+  const DaemonConfig& config;
   client::Connection gantryd;  // its requests belong to the namespace of the options
   http::WorkerPool& workers;
   http::Server& server;

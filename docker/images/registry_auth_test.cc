@@ -8,14 +8,14 @@ namespace gantry::docker {
 namespace {
 
 TEST(RegistryAuthTest, ReadsEveryFormOfBase64) {
-  const std::string json = R"({"username":"us??>er","password":"p~~~","serveraddress":"r:5000"})";
+  const std::string json = R"({"username":"us~?~er","password":"p~~~","serveraddress":"r:5000"})";
   std::string padded = absl::Base64Escape(json);
   std::string url = absl::WebSafeBase64Escape(json);
   ASSERT_NE(padded, url);
   for (const std::string& header : {padded, url}) {
     auto auth = ParseRegistryAuth(header);
     ASSERT_TRUE(auth.ok()) << auth.status();
-    EXPECT_EQ(auth->username, "us??>er");
+    EXPECT_EQ(auth->username, "us~?~er");
     EXPECT_EQ(auth->password, "p~~~");
     EXPECT_EQ(auth->server_address, "r:5000");
   }

@@ -68,9 +68,14 @@ int Main(int argc, char** argv) {
   http::Router router;
   http::WorkerPool workers;
   http::Server server(router, workers);
-  Context context{options, *config, client::Connection::ToSocket(options.gantryd, options.ns),
-                  workers, server};
-  AddAllRoutes(router, context);
+  client::Connection gantryd = client::Connection::ToSocket(options.gantryd, options.ns);
+  ImageStore images(gantryd, options.snapshotter);
+  FileWatch files;
+  // A connection of its own: whoever waits for an answer reads for everybody.
+  RpcLoop rpc(client::Connection::ToSocket(options.gantryd, options.ns));
+  Context context{options, *config, gantryd, workers, server, rpc, images, files};
+  Services services(context);
+  AddAllRoutes(router, context, services);
   if (options.print_routes) {
     std::cout << router.Table();
     return 0;

@@ -14,6 +14,9 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   app.add_option("--gantryd", o.gantryd, "gantryd's socket")->capture_default_str();
   app.add_option("--containerd-namespace", o.ns, "namespace of all containers and images")
       ->capture_default_str();
+  app.add_option("--snapshotter", o.snapshotter, "what unpacks layers")->capture_default_str();
+  app.add_option("--cgroup-parent", o.cgroup_parent, "control group of all containers")
+      ->capture_default_str();
   app.add_option("-G,--group", o.group, "group of the unix socket")->capture_default_str();
   app.add_option("--config-file", o.config_file, "configuration, with Docker's keys")
       ->capture_default_str();

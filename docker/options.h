@@ -14,6 +14,8 @@ struct Options {
   std::vector<std::string> hosts = {"unix:///run/gantry/docker.sock"};
   std::string gantryd = "/run/gantry/gantry.sock";
   std::string ns = "moby";
+  std::string snapshotter = "overlayfs";
+  std::string cgroup_parent = "/docker";
   std::string group = "gantry";
   std::string config_file = "/etc/gantry/daemon.json";
   // Certificates and mirrors of registries (HOST/hosts.toml, HOST/*.crt), separated by ':'.

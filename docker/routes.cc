@@ -10,8 +10,9 @@
 
 namespace gantry::docker {
 
-void AddAllRoutes(http::Router& router, const Context& context) {
+void AddAllRoutes(http::Router& router, const Context& context, Services& services) {
   AddVersionRoutes(router, context);
+  services.containers.AddRoutes(router);
   AddImageRoutes(router, context);
   AddVolumeRoutes(router, context);
   AddNetworkRoutes(router, context);

@@ -49,9 +49,14 @@ std::string ContainerDocument::Serialize() const {
     if (mount.anonymous) entry["Anonymous"] = true;
     list.push_back(std::move(entry));
   }
-  OrderedJson json = {{"Config", config.ToJson()}, {"HostConfig", host}, {"ImageId", image_id},
-                      {"Path", path},              {"Args", args},       {"Mounts", list},
-                      {"Driver", driver},          {"ChainId", chain_id}};
+  OrderedJson json = {{"Config", config.ToJson()},
+                      {"HostConfig", host},
+                      {"ImageId", image_id},
+                      {"Path", path},
+                      {"Args", args},
+                      {"Mounts", list},
+                      {"Driver", driver},
+                      {"ChainId", chain_id}};
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 

@@ -34,14 +34,14 @@ struct MountPoint {
 };
 
 struct ContainerDocument {
-  ContainerConfig config;       // merged with the image's
-  base::OrderedJson host;       // CompleteHostConfig()
-  std::string image_id;         // "sha256:…"
-  std::string path;             // the program
+  ContainerConfig config;  // merged with the image's
+  base::OrderedJson host;  // CompleteHostConfig()
+  std::string image_id;    // "sha256:…"
+  std::string path;        // the program
   StringList args;
   std::vector<MountPoint> mounts;
-  std::string driver;           // the snapshotter, as Docker calls its driver
-  std::string chain_id;         // of the image's layers
+  std::string driver;    // the snapshotter, as Docker calls its driver
+  std::string chain_id;  // of the image's layers
 
   std::string Serialize() const;
   // DataLoss for what Serialize() has not written.

@@ -20,8 +20,8 @@ constexpr char kLocalSize[] = "20m";
 constexpr char kLocalFiles[] = "5";
 
 constexpr std::array kSyslogOptions = {
-    "syslog-address",       "syslog-facility",     "syslog-tls-ca-cert", "syslog-tls-cert",
-    "syslog-tls-key",       "syslog-format",       "syslog-tls-skip-verify"};
+    "syslog-address", "syslog-facility", "syslog-tls-ca-cert",    "syslog-tls-cert",
+    "syslog-tls-key", "syslog-format",   "syslog-tls-skip-verify"};
 
 // Builds "scheme://path?a=b&c=d".
 class Uri {
@@ -141,7 +141,8 @@ absl::StatusOr<std::string> LogUri(const std::string& driver, const StringMap& o
   if (driver.empty() || driver == "json-file" || driver == "local") {
     return FileUri(driver.empty() ? "json-file" : driver, options, subject, config);
   }
-  if (driver == "syslog" || driver == "journald") return DaemonUri(driver, options, subject, config);
+  if (driver == "syslog" || driver == "journald")
+    return DaemonUri(driver, options, subject, config);
   return absl::InvalidArgumentError(
       absl::StrCat("logger: no log driver named '", driver, "' is registered"));
 }

@@ -28,8 +28,7 @@ absl::Status Invalid(Text... text) {
 }
 
 bool IsPropagation(absl::string_view word) {
-  for (absl::string_view known :
-       {"private", "rprivate", "shared", "rshared", "slave", "rslave"}) {
+  for (absl::string_view known : {"private", "rprivate", "shared", "rshared", "slave", "rslave"}) {
     if (word == known) return true;
   }
   return false;
@@ -148,7 +147,8 @@ std::vector<std::string> TmpfsOptions(const PlannedMount& mount) {
 
 absl::StatusOr<PlannedMount> ParseBind(absl::string_view text, const std::string& volume_driver) {
   std::vector<std::string> parts = absl::StrSplit(text, ':');
-  if (parts.size() > 3 || parts[0].empty()) return Invalid("invalid volume specification: '", text, "'");
+  if (parts.size() > 3 || parts[0].empty())
+    return Invalid("invalid volume specification: '", text, "'");
   PlannedMount mount;
   MountPoint& point = mount.point;
   if (parts.size() == 1) {
@@ -199,8 +199,7 @@ absl::StatusOr<PlannedMount> PlanMount(const MountRequest& request) {
                      request.propagation);
     }
     point.source = CleanPath(request.source);
-    point.propagation =
-        request.propagation.empty() ? kDefaultPropagation : request.propagation;
+    point.propagation = request.propagation.empty() ? kDefaultPropagation : request.propagation;
     mount.create_source = request.create_mountpoint;
   } else if (type == "volume") {
     if (!request.subpath.empty()) {
@@ -216,8 +215,7 @@ absl::StatusOr<PlannedMount> PlanMount(const MountRequest& request) {
     mount.driver_options = request.driver_options;
   } else if (type == "tmpfs") {
     if (!request.source.empty()) {
-      return Invalid(
-          "invalid mount config for type \"tmpfs\": field Source must not be specified");
+      return Invalid("invalid mount config for type \"tmpfs\": field Source must not be specified");
     }
     if (request.tmpfs_size > 0) {
       mount.tmpfs_options.push_back(absl::StrCat("size=", request.tmpfs_size));
@@ -277,7 +275,7 @@ absl::StatusOr<std::vector<PlannedMount>> PlanMounts(const ContainerConfig& conf
 absl::Status PrepareSources(const std::vector<PlannedMount>& mounts) {
   for (const PlannedMount& mount : mounts) {
     if (mount.point.type != "bind") continue;
-    struct stat info{};
+    struct stat info {};
     // The host's directories are the client's to choose: whoever may ask for them is root.
     if (stat(mount.point.source.c_str(), &info) == 0) continue;
     if (errno != ENOENT) {

@@ -21,7 +21,7 @@ namespace gantry::docker {
 // One mount before its volume exists.
 struct PlannedMount {
   MountPoint point;
-  bool copy = true;           // fill an empty volume from the image
+  bool copy = true;            // fill an empty volume from the image
   bool create_source = false;  // make a missing directory of the host (-v does)
   bool recursive = true;
   StringMap labels, driver_options;  // of a volume that must be made

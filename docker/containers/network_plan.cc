@@ -65,8 +65,8 @@ absl::Status PlanPorts(const ContainerConfig& config, const HostConfig& host, Po
     GANTRY_ASSIGN_OR_RETURN(PortRange range, ParsePort(port));
     bound.insert(port);
     // An empty list is a port of the host that does not matter which.
-    GANTRY_RETURN_IF_ERROR(AddBindings(
-        range, mappings.empty() ? std::vector<PortMapping>(1) : mappings, policy));
+    GANTRY_RETURN_IF_ERROR(
+        AddBindings(range, mappings.empty() ? std::vector<PortMapping>(1) : mappings, policy));
   }
   for (const std::string& port : config.exposed_ports) {
     GANTRY_ASSIGN_OR_RETURN(PortRange range, ParsePort(port));
@@ -83,21 +83,22 @@ absl::Status CheckShared(const ContainerConfig& config, const HostConfig& host,
       return Invalid("conflicting options: hostname and the network mode");
     }
     if (!host.links.empty()) {
-      return Invalid("conflicting options: container type network can't be used with links. This "
-                     "would result in undefined behavior");
+      return Invalid(
+          "conflicting options: container type network can't be used with links. This "
+          "would result in undefined behavior");
     }
     if (!host.dns.empty()) return Invalid("conflicting options: dns and the network mode");
     if (!host.extra_hosts.empty()) {
       return Invalid("conflicting options: custom host-to-IP mapping and the network mode");
     }
     if (!host.port_bindings.empty() || host.publish_all_ports) {
-      return Invalid(
-          "conflicting options: port publishing and the container type network mode");
+      return Invalid("conflicting options: port publishing and the container type network mode");
     }
   }
   if (mode == "host" && !host.links.empty()) {
-    return Invalid("conflicting options: host type networking can't be used with links. This "
-                   "would result in undefined behavior");
+    return Invalid(
+        "conflicting options: host type networking can't be used with links. This "
+        "would result in undefined behavior");
   }
   return absl::OkStatus();
 }
@@ -112,10 +113,9 @@ absl::Status PlanEndpoints(const std::string& id, const ContainerConfig& config,
     if (name != main) names.push_back(name);
   }
   for (const std::string& name : names) {
-    const Json& given =
-        endpoints.is_object() && name == "bridge" && !endpoints.contains("bridge")
-            ? base::JsonAt(endpoints, "default")
-            : base::JsonAt(endpoints, name);
+    const Json& given = endpoints.is_object() && name == "bridge" && !endpoints.contains("bridge")
+                            ? base::JsonAt(endpoints, "default")
+                            : base::JsonAt(endpoints, name);
     GANTRY_ASSIGN_OR_RETURN(networks::EndpointSettings endpoint, ParseEndpoint(name, given));
     if (name != "bridge") {
       endpoint.add_aliases(id.substr(0, kShortId));
@@ -176,7 +176,7 @@ absl::StatusOr<networks::EndpointSettings> ParseEndpoint(const std::string& netw
 absl::Status PlanNetworks(const std::string& id, const ContainerConfig& config,
                           const HostConfig& host, const Json& endpoints, Policy* policy) {
   std::string container = ContainerOfMode(host.network_mode);
-  std::string mode = !container.empty()                            ? "container"
+  std::string mode = !container.empty() ? "container"
                      : host.network_mode == "host" || host.network_mode == "none"
                          ? host.network_mode
                          : "networks";
@@ -194,7 +194,8 @@ absl::Status PlanNetworks(const std::string& id, const ContainerConfig& config,
   dns->mutable_options()->Assign(host.dns_options.begin(), host.dns_options.end());
   policy->mutable_extra_hosts()->Assign(host.extra_hosts.begin(), host.extra_hosts.end());
   for (const auto& [key, value] : host.sysctls) {
-    if (absl::StartsWith(key, "net.") && mode == "networks") (*policy->mutable_sysctls())[key] = value;
+    if (absl::StartsWith(key, "net.") && mode == "networks")
+      (*policy->mutable_sysctls())[key] = value;
   }
   return absl::OkStatus();
 }

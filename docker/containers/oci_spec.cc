@@ -24,7 +24,6 @@ namespace {
 
 using base::Json;
 
-constexpr char kCgroupParent[] = "/docker";
 constexpr char kInitPath[] = "/sbin/docker-init";
 constexpr int64_t kCpuPeriod = 100000;
 constexpr rlim_t kOpenFiles = 1048576;
@@ -94,8 +93,9 @@ absl::StatusOr<Json> Rlimits(const std::vector<Ulimit>& ulimits) {
     std::string type = absl::StrCat("RLIMIT_", absl::AsciiStrToUpper(limit.name));
     open_files = open_files || limit.name == "nofile";
     if (limit.soft > limit.hard && limit.hard != -1) {
-      return Invalid("invalid ulimits: ulimit soft limit must be less than or equal to hard limit: ",
-                     limit.soft, " > ", limit.hard);
+      return Invalid(
+          "invalid ulimits: ulimit soft limit must be less than or equal to hard limit: ",
+          limit.soft, " > ", limit.hard);
     }
     list.push_back({{"type", type},
                     {"soft", static_cast<uint64_t>(limit.soft)},
@@ -121,8 +121,8 @@ absl::Status AddDeviceRules(const StringList& texts, Json* rules) {
     Json rule = {{"allow", true}};
     bool good = words.size() == 3 && (words[0] == "a" || words[0] == "b" || words[0] == "c") &&
                 words[2].find_first_not_of("rwm") == std::string::npos;
-    for (const auto& [key, number] : {std::make_pair("major", numbers.first),
-                                      std::make_pair("minor", numbers.second)}) {
+    for (const auto& [key, number] :
+         {std::make_pair("major", numbers.first), std::make_pair("minor", numbers.second)}) {
       int64_t value = 0;
       if (number == "*") continue;
       good = good && absl::SimpleAtoi(number, &value) && value >= 0;
@@ -148,7 +148,7 @@ void CollectHostDevices(const std::string& directory, std::vector<client::SpecDe
       continue;
     }
     std::string path = absl::StrCat(directory, "/", name);
-    struct stat info{};
+    struct stat info {};
     if (lstat(path.c_str(), &info) != 0) continue;
     if (S_ISDIR(info.st_mode)) CollectHostDevices(path, to);
     if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) to->push_back({path, path, "rwm"});
@@ -173,10 +173,10 @@ std::vector<client::SpecDevice> Devices(const HostConfig& host) {
     std::erase_if(devices, [&mapping](const client::SpecDevice& other) {
       return other.container_path == mapping.path_in_container;
     });
-    devices.push_back({mapping.path_on_host,
-                       mapping.path_in_container.empty() ? mapping.path_on_host
-                                                         : mapping.path_in_container,
-                       mapping.cgroup_permissions.empty() ? "rwm" : mapping.cgroup_permissions});
+    devices.push_back(
+        {mapping.path_on_host,
+         mapping.path_in_container.empty() ? mapping.path_on_host : mapping.path_in_container,
+         mapping.cgroup_permissions.empty() ? "rwm" : mapping.cgroup_permissions});
   }
   return devices;
 }
@@ -226,11 +226,11 @@ void AdaptMounts(const SpecInput& in, Json& mounts) {
   };
   if (!own("/dev/shm")) {
     int64_t size = in.host->shm_size > 0 ? in.host->shm_size : kDefaultShm;
-    Json shm = {{"destination", "/dev/shm"},
-                {"type", "tmpfs"},
-                {"source", "shm"},
-                {"options",
-                 {"nosuid", "noexec", "nodev", "mode=1777", absl::StrCat("size=", size)}}};
+    Json shm = {
+        {"destination", "/dev/shm"},
+        {"type", "tmpfs"},
+        {"source", "shm"},
+        {"options", {"nosuid", "noexec", "nodev", "mode=1777", absl::StrCat("size=", size)}}};
     if (in.host->ipc_mode == "host") shm = Bind("/dev/shm");
     if (in.host->ipc_mode == "none") shm = Json();
     ReplaceMount(mounts, "/dev/shm", shm);
@@ -248,8 +248,7 @@ std::vector<client::SpecMount> AllMounts(const SpecInput& in) {
       return m.destination == destination;
     });
     if (own) continue;
-    mounts.push_back(
-        {"bind", absl::StrCat("{dir}/", file), destination, {"rbind", "rprivate"}});
+    mounts.push_back({"bind", absl::StrCat("{dir}/", file), destination, {"rbind", "rprivate"}});
   }
   mounts.insert(mounts.end(), in.mounts.begin(), in.mounts.end());
   if (in.host->init.value_or(false)) {
@@ -321,7 +320,7 @@ absl::StatusOr<client::SpecOptions> BaseOptions(const SpecInput& in, const Secur
 absl::Status AddDevicesOf(const std::vector<WeightDevice>& devices, const char* list,
                           const char* key, Json* block) {
   for (const WeightDevice& device : devices) {
-    struct stat info{};
+    struct stat info {};
     if (stat(device.path.c_str(), &info) != 0) {
       return base::ErrnoStatus(errno, absl::StrCat("device ", device.path));
     }
@@ -335,12 +334,9 @@ absl::StatusOr<Json> BlockIo(const ResourceSettings& r) {
   Json block = Json::object();
   if (r.blkio_weight > 0) block["weight"] = r.blkio_weight;
   GANTRY_RETURN_IF_ERROR(AddDevicesOf(r.blkio_weight_device, "weightDevice", "weight", &block));
-  GANTRY_RETURN_IF_ERROR(
-      AddDevicesOf(r.blkio_read_bps, "throttleReadBpsDevice", "rate", &block));
-  GANTRY_RETURN_IF_ERROR(
-      AddDevicesOf(r.blkio_write_bps, "throttleWriteBpsDevice", "rate", &block));
-  GANTRY_RETURN_IF_ERROR(
-      AddDevicesOf(r.blkio_read_iops, "throttleReadIOPSDevice", "rate", &block));
+  GANTRY_RETURN_IF_ERROR(AddDevicesOf(r.blkio_read_bps, "throttleReadBpsDevice", "rate", &block));
+  GANTRY_RETURN_IF_ERROR(AddDevicesOf(r.blkio_write_bps, "throttleWriteBpsDevice", "rate", &block));
+  GANTRY_RETURN_IF_ERROR(AddDevicesOf(r.blkio_read_iops, "throttleReadIOPSDevice", "rate", &block));
   GANTRY_RETURN_IF_ERROR(
       AddDevicesOf(r.blkio_write_iops, "throttleWriteIOPSDevice", "rate", &block));
   return block;
@@ -365,15 +361,23 @@ bool Holds(const Json& condition, const std::vector<std::string>& capabilities, 
 }  // namespace
 
 bool IsCgroupV2() {
-  struct statfs info{};
+  struct statfs info {};
   return statfs("/sys/fs/cgroup", &info) == 0 && info.f_type == kCgroup2Magic;
 }
 
 std::vector<std::string> DefaultMaskedPaths() {
-  return {"/proc/acpi",          "/proc/asound", "/proc/interrupts",   "/proc/kcore",
-          "/proc/keys",          "/proc/latency_stats",                "/proc/sched_debug",
-          "/proc/scsi",          "/proc/timer_list", "/proc/timer_stats",
-          "/sys/devices/virtual/powercap",           "/sys/firmware"};
+  return {"/proc/acpi",
+          "/proc/asound",
+          "/proc/interrupts",
+          "/proc/kcore",
+          "/proc/keys",
+          "/proc/latency_stats",
+          "/proc/sched_debug",
+          "/proc/scsi",
+          "/proc/timer_list",
+          "/proc/timer_stats",
+          "/sys/devices/virtual/powercap",
+          "/sys/firmware"};
 }
 
 std::vector<std::string> DefaultReadonlyPaths() {
@@ -463,8 +467,7 @@ absl::StatusOr<Json> ConvertSeccomp(const std::string& text,
 absl::StatusOr<Json> BuildContainerSpec(const SpecInput& in) {
   const HostConfig& host = *in.host;
   if (!host.resources.device_requests.empty()) {
-    return Invalid("could not select device driver \"",
-                   host.resources.device_requests[0].driver,
+    return Invalid("could not select device driver \"", host.resources.device_requests[0].driver,
                    "\" with capabilities: [[gpu]]");
   }
   GANTRY_ASSIGN_OR_RETURN(Security security, ParseSecurity(host.security_opt));
@@ -480,16 +483,14 @@ absl::StatusOr<Json> BuildContainerSpec(const SpecInput& in) {
   if (!in.config->domainname.empty()) spec["domainname"] = in.config->domainname;
 
   Json& part = spec["linux"];
-  std::string parent = host.resources.cgroup_parent.empty() ? kCgroupParent
-                                                            : host.resources.cgroup_parent;
-  part["cgroupsPath"] =
-      absl::StrCat(absl::StartsWith(parent, "/") ? "" : "/", parent, "/", in.id);
+  std::string parent =
+      host.resources.cgroup_parent.empty() ? in.cgroup_parent : host.resources.cgroup_parent;
+  part["cgroupsPath"] = absl::StrCat(absl::StartsWith(parent, "/") ? "" : "/", parent, "/", in.id);
   part["namespaces"] = Namespaces(host, *in.config);
   GANTRY_ASSIGN_OR_RETURN(part["sysctl"], Sysctls(in));
   GANTRY_ASSIGN_OR_RETURN(Json resources, ResourcesJson(host.resources));
   resources["devices"] = part["resources"]["devices"];
-  GANTRY_RETURN_IF_ERROR(
-      AddDeviceRules(host.resources.device_cgroup_rules, &resources["devices"]));
+  GANTRY_RETURN_IF_ERROR(AddDeviceRules(host.resources.device_cgroup_rules, &resources["devices"]));
   part["resources"] = std::move(resources);
   if (!host.privileged) {
     // What a client names takes the place of the defaults; what the client library hides beyond

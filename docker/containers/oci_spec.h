@@ -20,7 +20,8 @@ struct SpecInput {
   const HostConfig* host;
   client::ResolvedUser user;
   std::vector<client::SpecMount> mounts;
-  std::string init_path;  // of the host, for --init
+  std::string init_path;      // of the host, for --init
+  std::string cgroup_parent;  // unless the container names one
 };
 
 // The OCI runtime specification, with gantryd's places ({dir}, {netns}) in it. InvalidArgument for

@@ -3,8 +3,11 @@
 
 #include "client/connection.h"
 #include "docker/config.h"
+#include "docker/engine/file_watch.h"
+#include "docker/engine/rpc_loop.h"
 #include "docker/http/server.h"
 #include "docker/http/worker_pool.h"
+#include "docker/images/image_store.h"
 #include "docker/options.h"
 
 namespace gantry::docker {
@@ -17,6 +20,9 @@ struct Context {
   client::Connection gantryd;  // its requests belong to the namespace of the options
   http::WorkerPool& workers;
   http::Server& server;
+  RpcLoop& rpc;  // calls that last
+  ImageStore& images;
+  FileWatch& files;
 };
 
 }  // namespace gantry::docker

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <map>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -52,8 +53,10 @@ absl::Status FileError(const absl::Status& status, const std::string& path,
 }
 
 void Publish(const Context& context, const FoundContainer& container, const std::string& action) {
-  PublishEvent(context.gantryd, "container", action, container.id(),
-               {{"name", container.name()}, {"image", container.document.config.image}});
+  std::map<std::string, std::string> attributes = container.document.config.labels;
+  attributes["name"] = container.name();
+  attributes["image"] = container.document.config.image;
+  PublishEvent(context.gantryd, "container", action, container.id(), attributes);
 }
 
 // Sends what `write` makes in pieces that are worth a chunk. A failure cuts the answer off.

@@ -60,7 +60,7 @@ absl::Status LoadAll(const ImageApiPtr& api, const std::shared_ptr<Exchange>& ex
 }
 
 absl::Status Load(const ImageApiPtr& api, const std::shared_ptr<Exchange>& exchange) {
-  LineStream lines(exchange);
+  LineStream lines(exchange, /*watch=*/false);
   return lines.End(LoadAll(api, exchange, &lines));
 }
 

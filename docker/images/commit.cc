@@ -236,12 +236,13 @@ absl::Status Commit(const ImageApiPtr& api, const std::shared_ptr<Exchange>& exc
   GANTRY_RETURN_IF_ERROR(api->store.Tag(
       request.named ? request.reference.str() : DanglingName(target.digest), target, labels));
   GANTRY_ASSIGN_OR_RETURN(auto content, api->store.Load(target));
-  PublishEvent(api->context.gantryd, "container", "commit", container.id(),
-               {{"name", container.name()},
-                {"image", container.document.config.image},
-                {"comment", request.comment},
-                {"imageID", content->id.str()},
-                {"imageRef", request.named ? request.reference.Familiar() : ""}});
+  std::map<std::string, std::string> attributes = container.document.config.labels;
+  attributes["name"] = container.name();
+  attributes["image"] = container.document.config.image;
+  attributes["comment"] = request.comment;
+  attributes["imageID"] = content->id.str();
+  attributes["imageRef"] = request.named ? request.reference.Familiar() : "";
+  PublishEvent(api->context.gantryd, "container", "commit", container.id(), attributes);
   exchange->ReplyJson(201, OrderedJson{{"Id", content->id.str()}});
   return absl::OkStatus();
 }

@@ -154,7 +154,7 @@ absl::Status Import(const ImageApiPtr& api, const std::shared_ptr<Exchange>& exc
 
 absl::Status ImportImage(const ImageApiPtr& api, const std::shared_ptr<Exchange>& exchange) {
   GANTRY_ASSIGN_OR_RETURN(ImportRequest request, ReadRequest(*exchange));
-  LineStream lines(exchange);
+  LineStream lines(exchange, /*watch=*/false);
   return lines.End(Import(api, exchange, request, &lines));
 }
 

@@ -4,9 +4,9 @@
 
 namespace gantry::docker {
 
-LineStream::LineStream(std::shared_ptr<http::Exchange> exchange) : exchange_(std::move(exchange)) {
-  // Without a callback nobody notices that the client has left.
-  exchange_->OnClosed([] {});
+LineStream::LineStream(std::shared_ptr<http::Exchange> exchange, bool watch)
+    : exchange_(std::move(exchange)) {
+  if (watch) exchange_->OnClosed([] {});
 }
 
 void LineStream::Emit(const base::OrderedJson& line) {

@@ -13,7 +13,9 @@ namespace gantry::docker {
 // an answer of its own, with its status; one after it is the last line. One thread at a time.
 class LineStream {
  public:
-  explicit LineStream(std::shared_ptr<http::Exchange> exchange);
+  // `watch`: closed() also notices a client that leaves while nothing is sent. Not for requests
+  // whose body is still to be read.
+  LineStream(std::shared_ptr<http::Exchange> exchange, bool watch);
 
   // Blocks while the client does not read.
   void Emit(const base::OrderedJson& line);

@@ -147,7 +147,7 @@ absl::Status Create(const ImageApiPtr& api, const std::shared_ptr<Exchange>& exc
   }
   GANTRY_ASSIGN_OR_RETURN(job.auth,
                           ParseRegistryAuth(exchange->request().Header("x-registry-auth")));
-  LineStream lines(exchange);
+  LineStream lines(exchange, /*watch=*/true);
   return lines.End(PullAll(api, job, &lines));
 }
 
@@ -239,7 +239,7 @@ absl::Status Push(const ImageApiPtr& api, const std::shared_ptr<Exchange>& excha
   }
   GANTRY_ASSIGN_OR_RETURN(RegistryAuth auth,
                           ParseRegistryAuth(exchange->request().Header("x-registry-auth")));
-  LineStream lines(exchange);
+  LineStream lines(exchange, /*watch=*/true);
   return lines.End(PushAll(api, reference, auth, &lines));
 }
 

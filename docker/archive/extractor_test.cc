@@ -133,6 +133,7 @@ TEST_F(ExtractorTest, NamesDoNotClimb) {
 
 TEST_F(ExtractorTest, LinksInTheArchiveLeadIntoTheContainer) {
   // An absolute link is one of the container; ".." ends at its root.
+  ASSERT_TRUE(base::MakeDirs(dir_ + "/root" + dir_ + "/host", 0755).ok());
   ASSERT_TRUE(
       Extract({Entry(TarType::kSymlink, "abs", "/etc"), Entry(TarType::kRegular, "abs/passwd"),
                Entry(TarType::kSymlink, "up", "../../../../../.." + dir_ + "/host"),

@@ -25,7 +25,7 @@ constexpr uint32_t kPage = 500;
 std::vector<std::string> HistoryFilters(const std::string& ns) {
   std::vector<std::string> filters;
   for (const char* kind : {"container", "image", "volume", "network", "daemon"}) {
-    filters.push_back(absl::StrCat("namespace==", ns, ",topic~=/", kind, "/"));
+    filters.push_back(absl::StrCat("namespace==\"", ns, "\",topic~=\"^/", kind, "/\""));
   }
   return filters;
 }

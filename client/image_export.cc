@@ -2,8 +2,10 @@
 
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/archive/tar_writer.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -23,24 +25,22 @@ std::string BlobPath(const base::Digest& digest) {
 
 class Exporter {
  public:
-  Exporter(const Connection& connection, int fd)
-      : connection_(connection),
-        tar_([fd](absl::string_view data) { return base::WriteAll(fd, data); }) {}
+  Exporter(const Connection& connection, bool familiar, const archive::ByteSink& sink)
+      : connection_(connection), familiar_(familiar), tar_(sink) {}
 
-  absl::Status Add(const ImageRecord& image) {
-    Descriptor target;
-    target.media_type = image.target().media_type();
-    target.size = image.target().size();
-    GANTRY_ASSIGN_OR_RETURN(target.digest, base::Digest::Parse(image.target().digest()));
-    GANTRY_RETURN_IF_ERROR(
-        base::Annotate(AddTree(target, 0), absl::StrCat("export ", image.name())));
-    std::vector<absl::string_view> parts = absl::StrSplit(image.name(), ':');
-    index_.push_back({{"mediaType", target.media_type},
-                      {"digest", target.digest.str()},
-                      {"size", target.size},
-                      {"annotations",
-                       {{"io.containerd.image.name", image.name()},
-                        {"org.opencontainers.image.ref.name", std::string(parts.back())}}}});
+  absl::Status Add(const ExportedImage& image) {
+    const Descriptor& target = image.target;
+    const std::string shown = image.names.empty() ? target.digest.str() : image.names[0];
+    GANTRY_RETURN_IF_ERROR(base::Annotate(AddTree(target, 0), absl::StrCat("export ", shown)));
+    OrderedJson entry = {
+        {"mediaType", target.media_type}, {"digest", target.digest.str()}, {"size", target.size}};
+    for (const std::string& name : image.names) {
+      std::vector<absl::string_view> parts = absl::StrSplit(name, ':');
+      entry["annotations"] = {{"io.containerd.image.name", name},
+                              {"org.opencontainers.image.ref.name", std::string(parts.back())}};
+      index_.push_back(entry);
+    }
+    if (image.names.empty()) index_.push_back(entry);
     return AddDockerEntry(image);
   }
 
@@ -103,21 +103,36 @@ class Exporter {
     return AddBlob(target);
   }
 
-  absl::Status AddDockerEntry(const ImageRecord& image) {
-    auto resolved = ResolveImage(connection_, image);
+  std::string Shown(absl::string_view name) const {
+    if (familiar_ && absl::ConsumePrefix(&name, "docker.io/")) {
+      absl::string_view rest = name;
+      if (absl::ConsumePrefix(&rest, "library/") && !absl::StrContains(rest, '/')) name = rest;
+    }
+    return std::string(name);
+  }
+
+  absl::Status AddDockerEntry(const ExportedImage& image) {
+    ImageRecord record;
+    record.set_name(image.names.empty() ? image.target.digest.str() : image.names[0]);
+    record.mutable_target()->set_media_type(image.target.media_type);
+    record.mutable_target()->set_digest(image.target.digest.str());
+    auto resolved = ResolveImage(connection_, record);
     if (absl::IsNotFound(resolved.status())) return absl::OkStatus();
     GANTRY_RETURN_IF_ERROR(resolved.status());
     OrderedJson layers = OrderedJson::array();
     for (const Descriptor& layer : resolved->manifest.layers) {
       layers.push_back(BlobPath(layer.digest));
     }
+    OrderedJson tags = OrderedJson::array();
+    for (const std::string& name : image.names) tags.push_back(Shown(name));
     docker_.push_back({{"Config", BlobPath(resolved->manifest.config.digest)},
-                       {"RepoTags", OrderedJson::array({image.name()})},
+                       {"RepoTags", tags.empty() ? OrderedJson() : tags},
                        {"Layers", layers}});
     return absl::OkStatus();
   }
 
   const Connection& connection_;
+  const bool familiar_;
   archive::TarWriter tar_;
   std::set<base::Digest> written_;
   OrderedJson index_ = OrderedJson::array();
@@ -128,8 +143,23 @@ class Exporter {
 
 absl::Status ExportImages(const Connection& connection, const std::vector<ImageRecord>& images,
                           int fd) {
-  Exporter exporter(connection, fd);
-  for (const ImageRecord& image : images) GANTRY_RETURN_IF_ERROR(exporter.Add(image));
+  std::vector<ExportedImage> entries;
+  for (const ImageRecord& image : images) {
+    ExportedImage entry;
+    entry.target.media_type = image.target().media_type();
+    entry.target.size = image.target().size();
+    GANTRY_ASSIGN_OR_RETURN(entry.target.digest, base::Digest::Parse(image.target().digest()));
+    entry.names.push_back(image.name());
+    entries.push_back(std::move(entry));
+  }
+  return ExportImages(connection, entries, false,
+                      [fd](absl::string_view data) { return base::WriteAll(fd, data); });
+}
+
+absl::Status ExportImages(const Connection& connection, const std::vector<ExportedImage>& images,
+                          bool familiar, const archive::ByteSink& sink) {
+  Exporter exporter(connection, familiar, sink);
+  for (const ExportedImage& image : images) GANTRY_RETURN_IF_ERROR(exporter.Add(image));
   return exporter.Finish();
 }
 

@@ -34,16 +34,13 @@ struct Found {
   Descriptor target;
 };
 
-absl::Status ReadArchive(int fd, ArchiveReader* reader) {
+absl::Status ReadArchive(const ByteSource& source, ArchiveReader* reader) {
   archive::TarReader tar(reader);
   MaybeGunzip plain([&](absl::string_view data) { return tar.Write(data); });
-  std::string buffer(kReadSize, '\0');
   while (true) {
-    ssize_t n = read(fd, buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return base::ErrnoStatus(errno, "read the archive");
-    if (n == 0) break;
-    GANTRY_RETURN_IF_ERROR(plain.Write(absl::string_view(buffer.data(), static_cast<size_t>(n))));
+    GANTRY_ASSIGN_OR_RETURN(std::string data, source());
+    if (data.empty()) break;
+    GANTRY_RETURN_IF_ERROR(plain.Write(data));
   }
   GANTRY_RETURN_IF_ERROR(plain.Finish());
   return tar.Finish();
@@ -111,7 +108,8 @@ absl::Status LinkChildren(const Connection& connection, const Descriptor& target
   return LabelBlob(connection, target.digest, labels);
 }
 
-absl::StatusOr<std::string> NameOf(const Json& annotations, const ImportOptions& options) {
+absl::StatusOr<std::string> NameOf(const Json& annotations, const base::Digest& target,
+                                   const ImportOptions& options) {
   std::string full = base::JsonString(annotations, "io.containerd.image.name");
   if (!full.empty()) return full;
   std::string ref = base::JsonString(annotations, "org.opencontainers.image.ref.name");
@@ -120,6 +118,7 @@ absl::StatusOr<std::string> NameOf(const Json& annotations, const ImportOptions&
     return absl::StrCat(options.base_name, ":", ref.empty() ? "latest" : ref);
   }
   if (absl::StrContains(ref, ':')) return NormalizeReference(ref);
+  if (options.name_unnamed) return options.name_unnamed(target.str());
   return absl::InvalidArgumentError(
       "the archive does not say what its image is called; give it a name with --name");
 }
@@ -132,7 +131,8 @@ absl::StatusOr<std::vector<Found>> FromIndex(const std::string& text,
   for (const Json& item : base::JsonAt(*index, "manifests")) {
     GANTRY_ASSIGN_OR_RETURN(Descriptor target, Descriptor::FromJson(item));
     if (!IsIndexType(target.media_type) && !IsManifestType(target.media_type)) continue;
-    GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(base::JsonAt(item, "annotations"), options));
+    GANTRY_ASSIGN_OR_RETURN(std::string name,
+                            NameOf(base::JsonAt(item, "annotations"), target.digest, options));
     found.push_back({std::move(name), std::move(target)});
   }
   return found;
@@ -183,7 +183,7 @@ absl::StatusOr<std::vector<Found>> FromDockerArchive(const Connection& connectio
       if (tag.is_string()) found.push_back({NormalizeReference(tag.get<std::string>()), target});
     }
     if (!tags.empty()) continue;
-    GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(Json(), options));
+    GANTRY_ASSIGN_OR_RETURN(std::string name, NameOf(Json(), target.digest, options));
     found.push_back({std::move(name), target});
   }
   return found;
@@ -248,9 +248,27 @@ absl::Status Unpack(const Connection& connection, const Found& found,
 
 absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connection, int fd,
                                                         const ImportOptions& options) {
+  return ImportImages(
+      connection,
+      [fd]() -> absl::StatusOr<std::string> {
+        std::string buffer(kReadSize, '\0');
+        ssize_t n;
+        do {
+          n = read(fd, buffer.data(), buffer.size());
+        } while (n < 0 && errno == EINTR);
+        if (n < 0) return base::ErrnoStatus(errno, "read the archive");
+        buffer.resize(static_cast<size_t>(n));
+        return buffer;
+      },
+      options);
+}
+
+absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connection,
+                                                        const ByteSource& source,
+                                                        const ImportOptions& options) {
   GANTRY_ASSIGN_OR_RETURN(Lease lease, Lease::Create(connection));
   ArchiveReader reader(lease.connection());
-  GANTRY_RETURN_IF_ERROR(ReadArchive(fd, &reader));
+  GANTRY_RETURN_IF_ERROR(ReadArchive(source, &reader));
   GANTRY_ASSIGN_OR_RETURN(std::vector<Found> found,
                           FindImages(lease.connection(), reader, options));
   if (found.empty()) return absl::InvalidArgumentError("the archive holds no image");
@@ -265,6 +283,7 @@ absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connec
   }
   // Only now: what is listed can be run.
   for (const Found& image : found) {
+    if (options.before_put) GANTRY_RETURN_IF_ERROR(options.before_put(image.name));
     GANTRY_RETURN_IF_ERROR(PutImage(lease.connection(), image, options));
     imported.push_back({image.name, image.target.digest.str()});
   }

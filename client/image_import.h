@@ -22,7 +22,15 @@ struct ImportOptions {
   std::string snapshotter = "overlayfs";
   std::map<std::string, std::string> labels;
   std::function<void(const std::string& step)> progress;
+  // The name for an image that has none in the archive, by the digest that it would point to. Null:
+  // such an archive is InvalidArgument.
+  std::function<std::string(const std::string& digest)> name_unnamed;
+  // Called before a name is given to an image, which may take it from another. May be null.
+  std::function<absl::Status(const std::string& name)> before_put;
 };
+
+// The next bytes of an archive; empty at its end.
+using ByteSource = std::function<absl::StatusOr<std::string>()>;
 
 struct ImportedImage {
   std::string name;
@@ -34,6 +42,9 @@ struct ImportedImage {
 // verified by the daemon. InvalidArgument for archives that are neither, or damaged, or lack a
 // blob; nothing in them is ever a path on this machine.
 absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connection, int fd,
+                                                        const ImportOptions& options);
+absl::StatusOr<std::vector<ImportedImage>> ImportImages(const Connection& connection,
+                                                        const ByteSource& source,
                                                         const ImportOptions& options);
 
 }  // namespace gantry::client

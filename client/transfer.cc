@@ -63,21 +63,36 @@ absl::Status ExplainMissing(const absl::Status& status) {
       "for us; use gantryd, or bring the image as a tar: gantryctl import FILE");
 }
 
-std::unique_ptr<SideStream> Credentials(const Connection& connection, const std::string& text) {
-  std::pair<std::string, std::string> pair = absl::StrSplit(text, absl::MaxSplits(':', 1));
-  return std::make_unique<SideStream>(connection, [pair](const Any& message, SideStream& stream) {
-    types::AuthRequest asked;
-    if (!UnpackAny(message, &asked)) return;
-    types::AuthResponse answer;
+types::AuthResponse AnswerOf(const TransferOptions& options) {
+  types::AuthResponse answer;
+  if (!options.registry_token.empty()) {
+    answer.set_authtype(types::HEADER);
+    answer.set_secret(absl::StrCat("Bearer ", options.registry_token));
+  } else if (!options.identity_token.empty()) {
+    answer.set_authtype(types::REFRESH);
+    answer.set_secret(options.identity_token);
+  } else {
+    std::pair<std::string, std::string> pair =
+        absl::StrSplit(options.credentials, absl::MaxSplits(':', 1));
     answer.set_authtype(types::CREDENTIALS);
     answer.set_username(pair.first);
     answer.set_secret(pair.second);
-    stream.Send(PackAny(answer));
-  });
+  }
+  return answer;
+}
+
+std::unique_ptr<SideStream> Credentials(const Connection& connection,
+                                        const TransferOptions& options) {
+  return std::make_unique<SideStream>(
+      connection, [answer = AnswerOf(options)](const Any& message, SideStream& stream) {
+        types::AuthRequest asked;
+        if (UnpackAny(message, &asked)) stream.Send(PackAny(answer));
+      });
 }
 
 absl::Status Transfer(const Connection& connection, api::TransferRequest request,
-                      SideStream* credentials, const ProgressCallback& progress) {
+                      SideStream* credentials, const TransferOptions& options,
+                      const ProgressCallback& progress) {
   SideStream stream(connection, [&](const Any& message, SideStream&) {
     Progress p;
     if (progress && UnpackAny(message, &p)) progress(p);
@@ -89,6 +104,7 @@ absl::Status Transfer(const Connection& connection, api::TransferRequest request
     call.WaitForAnything();
     if (credentials != nullptr) credentials->Handle();
     stream.Handle();
+    if (options.cancelled && options.cancelled()) call.Cancel();
   }
   google::protobuf::Empty nothing;
   return ExplainMissing(call.FinishUnary(&nothing));
@@ -102,17 +118,20 @@ absl::StatusOr<types::OCIRegistry> Registry(const Connection& connection,
   registry.set_reference(reference);
   if (options.plain_http) registry.mutable_resolver()->set_default_scheme("http");
   if (!options.hosts_dir.empty()) registry.mutable_resolver()->set_host_dir(options.hosts_dir);
-  if (!options.credentials.empty()) {
-    *credentials = Credentials(connection, options.credentials);
+  if (!options.credentials.empty() || !options.identity_token.empty() ||
+      !options.registry_token.empty()) {
+    *credentials = Credentials(connection, options);
     GANTRY_RETURN_IF_ERROR(ExplainMissing((*credentials)->Open()));
     registry.mutable_resolver()->set_auth_stream((*credentials)->id());
   }
   return registry;
 }
 
-void SetPlatform(containerd::types::Platform* platform) {
+void SetPlatform(const TransferOptions& options, containerd::types::Platform* platform) {
   platform->set_os("linux");
-  platform->set_architecture(MachineArchitecture());
+  platform->set_architecture(options.architecture.empty() ? MachineArchitecture()
+                                                          : options.architecture);
+  platform->set_variant(options.variant);
 }
 
 }  // namespace
@@ -124,16 +143,16 @@ absl::Status Pull(const Connection& connection, const std::string& reference,
                           Registry(connection, reference, options, &credentials));
   types::ImageStore store;
   store.set_name(reference);
-  SetPlatform(store.add_platforms());
+  SetPlatform(options, store.add_platforms());
   if (!options.snapshotter.empty()) {
     auto* unpack = store.add_unpacks();
-    SetPlatform(unpack->mutable_platform());
+    SetPlatform(options, unpack->mutable_platform());
     unpack->set_snapshotter(options.snapshotter);
   }
   api::TransferRequest request;
   *request.mutable_source() = PackAny(source);
   *request.mutable_destination() = PackAny(store);
-  return base::Annotate(Transfer(connection, request, credentials.get(), progress),
+  return base::Annotate(Transfer(connection, request, credentials.get(), options, progress),
                         absl::StrCat("pull ", reference));
 }
 
@@ -145,11 +164,11 @@ absl::Status Push(const Connection& connection, const std::string& local,
                           Registry(connection, reference, options, &credentials));
   types::ImageStore store;
   store.set_name(local);
-  SetPlatform(store.add_platforms());
+  SetPlatform(options, store.add_platforms());
   api::TransferRequest request;
   *request.mutable_source() = PackAny(store);
   *request.mutable_destination() = PackAny(destination);
-  return base::Annotate(Transfer(connection, request, credentials.get(), progress),
+  return base::Annotate(Transfer(connection, request, credentials.get(), options, progress),
                         absl::StrCat("push ", reference));
 }
 

@@ -18,9 +18,17 @@ using ProgressCallback = std::function<void(const Progress&)>;
 
 struct TransferOptions {
   std::string snapshotter;  // unpack for it; empty: do not unpack
-  std::string credentials;  // "NAME:PASSWORD"; asked for by the daemon over a stream, never stored
+  // At most one of these three; asked for by the daemon over a stream, never stored.
+  std::string credentials;     // "NAME:PASSWORD"
+  std::string identity_token;  // an OAuth2 refresh token
+  std::string registry_token;  // a bearer token for the registry itself
   bool plain_http = false;
   std::string hosts_dir;  // certs.d of the daemon's machine
+  // Of the image; empty: this machine's.
+  std::string architecture;
+  std::string variant;
+  // Asked whenever something was reported; true ends the transfer with Cancelled. May be null.
+  std::function<bool()> cancelled;
 };
 
 // Unimplemented, with what to do, when the daemon has no Transfer service (containerd before 1.7);

@@ -17,6 +17,8 @@
 //   sbx    ns, id                  containerd.types.Sandbox
 //   int    kind, id                gantry.metadata.v1.Intent
 //   exr    ns, time, id            gantry.services.exits.v1.KeptExit
+//   net    ns, id                  gantry.metadata.v1.NetworkRecord
+//   nsb    ns, container           gantry.metadata.v1.SandboxRecord (networks)
 //   evt    number                  containerd.types.Envelope
 //   cfg    name                    settings of the database itself
 

@@ -22,6 +22,13 @@ namespace networks {
 using namespace v1;
 }
 
+// Something of ours in the kernel or on the disk, for fsck.
+struct NetworkObject {
+  std::string kind;     // "netns", "veth", "bridge", "rules", "port", "network address"
+  std::string name;     // a path, a device, …
+  std::string problem;  // empty: it has an owner and is whole
+};
+
 // All methods may block (netlink, disk) and may be called from any thread; `ns` is a containerd
 // namespace. What each does, and its errors, is said in networks.proto. Calls for different
 // containers do not wait for each other longer than a kernel call takes.
@@ -40,6 +47,8 @@ class NetworkManager {
     std::string default_bridge = "gantry0";  // device of the predefined network "bridge"
     std::string default_bridge_address;      // "bip"; empty: a free one
     std::string fixed_cidr;                  // range for containers on it; empty: all
+    // Name of the table of packet filter rules. Two gantryds of one network namespace need two.
+    std::string table = "gantry";
   };
 
   virtual ~NetworkManager() = default;
@@ -70,7 +79,19 @@ class NetworkManager {
   // down.
   virtual absl::Status Recover(
       const std::function<bool(const std::string& ns, const std::string& id)>& alive) = 0;
+
+  // Everything of ours that the kernel has, and what should be there and is not.
+  virtual absl::StatusOr<std::vector<NetworkObject>> Audit() {
+    return std::vector<NetworkObject>();
+  }
+  // Removes, or makes whole, what Audit() found a problem with.
+  virtual absl::Status Repair(const NetworkObject& object) {
+    return absl::UnimplementedError("repair " + object.name);
+  }
 };
+
+// The table of a gantryd whose root directory is not the usual one.
+std::string NetworkTableName(const std::string& root);
 
 // `db` must outlive the manager. Makes nothing in the kernel until the first network is used.
 absl::StatusOr<std::unique_ptr<NetworkManager>> OpenNetworkManager(Db* db,

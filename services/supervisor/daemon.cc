@@ -42,6 +42,7 @@
 #include "services/metadata/namespace_store.h"
 #include "services/metadata/sandbox_store.h"
 #include "services/namespaces/namespaces_service.h"
+#include "services/registry/registry_service.h"
 #include "services/sandbox/sandbox_controller.h"
 #include "services/sandbox/sandbox_service.h"
 #include "services/snapshots/backend.h"
@@ -290,6 +291,7 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeEventHistoryService(events_.get()));
     services.push_back(MakeStreamingService(&streams_));
     services.push_back(MakeTransferService(transferrer_.get()));
+    services.push_back(MakeRegistryService(config_.registry_config_path));
     services.push_back(MakeSandboxStoreService(sandboxes_.get()));
     services.push_back(MakeSandboxControllerService(sandbox_controller_.get()));
     services.push_back(MakeIntrospectionService(introspection_.get()));

@@ -20,6 +20,8 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   app.add_option("-G,--group", o.group, "group of the unix socket")->capture_default_str();
   app.add_option("--config-file", o.config_file, "configuration, with Docker's keys")
       ->capture_default_str();
+  app.add_option("--certs-dirs", o.certs_dirs, "registries' certificates and mirrors (HOST/…)")
+      ->capture_default_str();
   app.add_flag("--tls", o.tls, "TLS on tcp addresses, for any client");
   app.add_flag("--tlsverify", o.tls_verify, "TLS, for clients with a certificate of --tlscacert");
   app.add_option("--tlscacert", o.tls_ca, "who signs clients' certificates")->capture_default_str();

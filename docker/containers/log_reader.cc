@@ -191,7 +191,7 @@ void LogReader::OpenParts() {
 void LogReader::SeekTail() {
   if (options_.tail == 0) {
     parts_.erase(parts_.begin(), parts_.end() - 1);
-    struct stat info{};
+    struct stat info {};
     fstat(parts_[0].fd.get(), &info);
     parts_[0].offset = static_cast<uint64_t>(info.st_size);
     return;

@@ -22,7 +22,7 @@ struct ImageApi {
   explicit ImageApi(const Context& c);
 
   const Context& context;
-  ImageStore store;
+  ImageStore& store;
   RegistryHosts hosts;
 
   // How the client's registry is reached and as whom.

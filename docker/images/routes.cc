@@ -13,15 +13,21 @@ namespace {
 
 namespace lifecycle = gantry::services::lifecycle::v1;
 
-constexpr char kSnapshotter[] = "overlayfs";
 constexpr char kHostsDir[] = "/run/gantry/docker-hosts";
+// What docker/containers keeps in a container's record.
+constexpr char kDocument[] = "docker";
+
+absl::StatusOr<base::Digest> ImageIdOf(const lifecycle::ListResponse::Item& item) {
+  auto found = item.extensions().find(kDocument);
+  if (found == item.extensions().end()) return base::Digest::Parse(item.container().image());
+  GANTRY_ASSIGN_OR_RETURN(base::Json document, base::ParseJson(found->second));
+  return base::Digest::Parse(base::JsonString(document, "ImageId"));
+}
 
 }  // namespace
 
 ImageApi::ImageApi(const Context& c)
-    : context(c),
-      store(c.gantryd, kSnapshotter),
-      hosts(c.config, kHostsDir, c.options.certs_dirs) {}
+    : context(c), store(c.images), hosts(c.config, kHostsDir, c.options.certs_dirs) {}
 
 absl::StatusOr<client::TransferOptions> ImageApi::Transfer(const RegistryAuth& auth,
                                                            absl::string_view registry) const {
@@ -38,6 +44,7 @@ absl::StatusOr<client::TransferOptions> ImageApi::Transfer(const RegistryAuth& a
 absl::StatusOr<std::vector<ImageUser>> ImageApi::Users() {
   lifecycle::ListRequest request;
   request.set_all(true);
+  request.add_extensions(kDocument);
   lifecycle::ListResponse response;
   GANTRY_RETURN_IF_ERROR(
       context.gantryd.Call(lifecycle::LifecycleMethods::kList, request, &response));
@@ -49,7 +56,7 @@ absl::StatusOr<std::vector<ImageUser>> ImageApi::Users() {
     user.container_id = container.id();
     const std::string& status = container.state().status();
     user.running = status == "running" || status == "paused" || status == "restarting";
-    if (auto id = base::Digest::Parse(container.image()); id.ok()) {
+    if (auto id = ImageIdOf(item); id.ok()) {
       user.image = *id;
     } else if (auto image = FindAmong(all, container.image()); image.ok()) {
       user.image = image->id();

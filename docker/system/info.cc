@@ -124,11 +124,10 @@ OrderedJson Runtimes(const DaemonConfig& config) {
   return out;
 }
 
-absl::Status Info(const Context& context, const std::shared_ptr<ImageStore>& images,
-                  const ExchangePtr& exchange) {
+absl::Status Info(const Context& context, const ExchangePtr& exchange) {
   const DaemonConfig& config = context.config;
   GANTRY_ASSIGN_OR_RETURN(Counts counts, CountContainers(context));
-  GANTRY_ASSIGN_OR_RETURN(std::vector<LocalImage> all, images->List());
+  GANTRY_ASSIGN_OR_RETURN(std::vector<LocalImage> all, context.images.List());
   OrderedJson info;
   info["ID"] = EngineId(ReadText("/etc/machine-id"), context.gantryd.ns());
   info["Containers"] = counts.running + counts.paused + counts.stopped;
@@ -136,7 +135,7 @@ absl::Status Info(const Context& context, const std::shared_ptr<ImageStore>& ima
   info["ContainersPaused"] = counts.paused;
   info["ContainersStopped"] = counts.stopped;
   info["Images"] = all.size();
-  info["Driver"] = images->snapshotter();
+  info["Driver"] = context.images.snapshotter();
   info["DriverStatus"] =
       OrderedJson::array({OrderedJson::array({"driver-type", "io.containerd.snapshotter.v1"})});
   info["Plugins"] = {{"Volume", {"local"}},
@@ -219,10 +218,8 @@ std::string EngineId(absl::string_view machine_id, absl::string_view ns) {
 }
 
 void AddInfoRoutes(http::Router& router, const Context& context) {
-  auto images = std::make_shared<ImageStore>(context.gantryd, "overlayfs");
-  router.Add("GET", "/info", [&context, images](const ExchangePtr& exchange) {
-    return Info(context, images, exchange);
-  });
+  router.Add("GET", "/info",
+             [&context](const ExchangePtr& exchange) { return Info(context, exchange); });
 }
 
 }  // namespace gantry::docker

@@ -83,7 +83,7 @@ class GantryDocker(Networked):
         self.spawn_daemon(self.inside_namespace([self.gantry_bin + "/gantryd", "--root", self.work + "/root", "--state", self.work + "/state",
                                                  "--address", gantry_sock, "--log-level", "warn"]), ctl)
         self.supervisor = self.daemon
-        self.spawn_daemon(self.inside_namespace([self.gantry_bin + "/gantry-docker", "--address", gantry_sock, "-H", "unix://" + self.sock]),
+        self.spawn_daemon(self.inside_namespace([self.gantry_bin + "/gantry-docker", "--gantryd", gantry_sock, "-H", "unix://" + self.sock]),
                           self.cli + ["version"])
         self.sid = sid
 

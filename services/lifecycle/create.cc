@@ -56,7 +56,19 @@ ContainerRecord RecordOf(const v1::CreateRequest& request, const std::string& sn
 void Manager::Create(const std::string& ns, v1::CreateRequest request,
                      Done<v1::CreateResponse> done) {
   pool_.Run([this, ns, request = std::move(request), done = std::move(done)]() mutable {
-    done(CreateNow(ns, std::move(request)));
+    const bool start = request.start();
+    v1::StartRequest first;
+    first.set_id(request.id());
+    first.set_expect_attach(request.expect_attach());
+    absl::StatusOr<v1::CreateResponse> created = CreateNow(ns, std::move(request));
+    if (!start || !created.ok()) return done(std::move(created));
+    Start(ns, std::move(first),
+          [done = std::move(done)](absl::StatusOr<v1::StartResponse> started) mutable {
+            if (!started.ok()) return done(started.status());
+            v1::CreateResponse response;
+            *response.mutable_container() = std::move(*started->mutable_container());
+            done(std::move(response));
+          });
   });
 }
 
@@ -105,8 +117,10 @@ absl::StatusOr<v1::CreateResponse> Manager::CreateNow(const std::string& ns,
   if (made.ok()) made = MakeParts(*entry, request, snapshotter);
   base::CrashPoint("lifecycle.create.made");
   if (made.ok()) {
+    // One that runs at once and is removed at its end would be removed after a power loss, too.
+    const bool fleeting = request.start() && request.policy().auto_remove();
     made = RecordCreation(*entry, RecordOf(request, snapshotter, std::move(spec)), container,
-                          &*intent);
+                          fleeting ? Durability::kNone : Durability::kSync, &*intent);
   }
   if (!made.ok()) {
     absl::Status undone = intent.ok() ? RemoveParts(what) : absl::OkStatus();
@@ -138,11 +152,11 @@ absl::Status Manager::MakeParts(Entry& entry, const v1::CreateRequest& request,
 }
 
 absl::Status Manager::RecordCreation(Entry& entry, ContainerRecord record, v1::Container container,
-                                     IntentScope* intent) {
+                                     Durability durability, IntentScope* intent) {
   const Context ctx{.ns = entry.ns};
   Record row;
   *row.mutable_state() = container.state();
-  GANTRY_RETURN_IF_ERROR(deps_.db->Update(Durability::kSync, [&](Tx& tx) -> absl::Status {
+  GANTRY_RETURN_IF_ERROR(deps_.db->Update(durability, [&](Tx& tx) -> absl::Status {
     GANTRY_RETURN_IF_ERROR(deps_.containers->CreateInTx(tx, ctx, &record));
     GANTRY_RETURN_IF_ERROR(TakeName(tx, entry.ns, container.policy().name(), entry.id));
     tx.PutProto(RecordKey(entry.ns, entry.id), row);

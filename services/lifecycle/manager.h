@@ -103,7 +103,7 @@ class Manager final : public LifecycleManager {
   absl::Status MakeParts(Entry& entry, const v1::CreateRequest& request,
                          const std::string& snapshotter);
   absl::Status RecordCreation(Entry& entry, ContainerRecord record, v1::Container container,
-                              IntentScope* intent);
+                              Durability durability, IntentScope* intent);
   // Removes what a creation made or a removal left; the first error, after all was tried.
   absl::Status RemoveParts(const Intent& what);
 

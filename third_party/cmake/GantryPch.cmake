@@ -12,6 +12,7 @@ function(gantry_own_pch target kind)
   # What a compiler cache is told to take for the contents of the compiled header, which differ from one
   # build directory to the next: compiler, flags and the header's text.
   file(GLOB texts ${CMAKE_SOURCE_DIR}/third_party/pch/*.h)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${texts})
   set(content "${target} ${CMAKE_CXX_COMPILER_VERSION} ${CMAKE_BUILD_TYPE} ${GANTRY_SANITIZE}")
   foreach(text IN LISTS texts)
     file(SHA256 ${text} hash)

@@ -1,6 +1,8 @@
 // What nearly every file includes of others' headers, parsed once per build directory (see
-// third_party/cmake/GantryPch.cmake). Files still include what they use: this may be left out at any time.
-#pragma once
+// third_party/cmake/GantryPch.cmake). Files still include what they use: this may be left out at
+// any time.
+#ifndef GANTRY_THIRD_PARTY_PCH_COMMON_H_
+#define GANTRY_THIRD_PARTY_PCH_COMMON_H_
 
 #include <fcntl.h>
 #include <poll.h>
@@ -54,3 +56,5 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "third_party/pch/messages.h"
+
+#endif  // GANTRY_THIRD_PARTY_PCH_COMMON_H_

@@ -1,5 +1,6 @@
 // The same for generated messages.
-#pragma once
+#ifndef GANTRY_THIRD_PARTY_PCH_MESSAGES_H_
+#define GANTRY_THIRD_PARTY_PCH_MESSAGES_H_
 
 #include <map>
 #include <string>
@@ -22,3 +23,5 @@
 #include "google/protobuf/repeated_field.h"
 #include "google/protobuf/unknown_field_set.h"
 #include "google/protobuf/wire_format.h"
+
+#endif  // GANTRY_THIRD_PARTY_PCH_MESSAGES_H_

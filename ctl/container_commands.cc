@@ -6,6 +6,7 @@
 #include <csignal>
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 #include "client/stdio.h"
 #include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/logs.h"
+#include "ctl/managed.h"
 #include "ctl/output.h"
 #include "ctl/session.h"
 #include "ctl/task_ops.h"
@@ -38,13 +40,22 @@ std::string CommandOf(const ContainerRecord& record) {
   return absl::StrJoin(words, " ");
 }
 
+// Also by a name that only the life cycle of containers knows.
+absl::StatusOr<ContainerRecord> FindAny(const client::Connection& connection,
+                                        const std::string& typed) {
+  auto record = client::FindContainer(connection, typed);
+  if (!absl::IsNotFound(record.status())) return record;
+  auto managed = FindManaged(connection, typed);
+  return managed.ok() ? std::move(managed) : std::move(record);
+}
+
 // Does `action` for each container named; all are tried, the first error is the command's.
 absl::StatusOr<int> ForEach(const Invocation& call, const char* what,
                             const std::function<absl::Status(const ContainerRecord&)>& action) {
   GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, SIZE_MAX, what));
   int code = 0;
   for (const std::string& typed : call.args.positional()) {
-    auto record = client::FindContainer(call.connection, typed);
+    auto record = FindAny(call.connection, typed);
     absl::Status status = record.ok() ? action(*record) : record.status();
     if (status.ok()) {
       PrintOut(typed + "\n");
@@ -56,15 +67,41 @@ absl::StatusOr<int> ForEach(const Invocation& call, const char* what,
   return code;
 }
 
-base::OrderedJson SummaryJson(const ContainerRecord& record, const TaskProcess* task) {
+// How a container is shown: by its task, or as gantryd keeps its life up.
+struct Shown {
+  std::string name;
+  std::string status;
+  uint32_t pid = 0;
+  bool alive = false;
+};
+
+Shown ShownOf(const ContainerRecord& record, const TaskProcess* task,
+              const life::Container* managed) {
+  Shown shown;
+  shown.name = client::ContainerName(record);
+  if (managed == nullptr) {
+    shown.status = TaskState(task);
+    shown.pid = task == nullptr ? 0 : task->pid();
+    shown.alive = task != nullptr && task->status() != containerd::v1::types::STOPPED;
+    return shown;
+  }
+  if (shown.name.empty()) shown.name = managed->policy().name();
+  const life::State& state = managed->state();
+  shown.status = ManagedStatus(state);
+  shown.pid = state.pid();
+  shown.alive = state.pid() != 0 || state.status() == "restarting";
+  return shown;
+}
+
+base::OrderedJson SummaryJson(const ContainerRecord& record, const Shown& shown) {
   base::OrderedJson labels = base::OrderedJson::object();
   for (const auto& [key, value] : record.labels()) labels[key] = value;
   return {{"id", record.id()},
-          {"name", client::ContainerName(record)},
+          {"name", shown.name},
           {"image", record.image()},
           {"command", CommandOf(record)},
-          {"status", TaskState(task)},
-          {"pid", task == nullptr ? 0 : task->pid()},
+          {"status", shown.status},
+          {"pid", shown.pid},
           {"createdAt", base::FormatRfc3339(base::GetTimestamp(record.created_at()))},
           {"runtime", record.runtime().name()},
           {"labels", labels}};
@@ -89,23 +126,27 @@ absl::StatusOr<int> Ps(const Invocation& call) {
     return base::GetTimestamp(a.created_at()) > base::GetTimestamp(b.created_at());
   });
   const bool whole = call.args.Bool("no-trunc");
+  std::map<std::string, life::Container> managed;
+  if (std::any_of(records.begin(), records.end(), IsManaged))
+    managed = ListManaged(call.connection);
   Listing listing;
   listing.header = {"ID", "NAME", "IMAGE", "COMMAND", "STATUS", "PID", "CREATED"};
   for (const ContainerRecord& record : records) {
     auto found = by_id.find(record.id());
     const TaskProcess* task = found == by_id.end() ? nullptr : &found->second;
-    if (!IsAlive(task) && !call.args.Bool("all")) continue;
+    auto kept = managed.find(record.id());
+    const Shown shown = ShownOf(record, task, kept == managed.end() ? nullptr : &kept->second);
+    if (!shown.alive && !call.args.Bool("all")) continue;
     std::string command = Printable(CommandOf(record));
     if (!whole && command.size() > kCommandWidth)
       command = command.substr(0, kCommandWidth - 3) + "...";
-    std::string name = client::ContainerName(record);
     absl::Duration age = absl::Now() - base::GetTimestamp(record.created_at());
     const std::string id = whole ? record.id() : ShortId(record.id());
-    listing.rows.push_back({id, name.empty() ? "-" : Printable(name), Printable(record.image()),
-                            command, TaskState(task),
-                            task == nullptr ? "-" : absl::StrCat(task->pid()), FormatAge(age)});
+    listing.rows.push_back({id, shown.name.empty() ? "-" : Printable(shown.name),
+                            Printable(record.image()), command, shown.status,
+                            shown.pid == 0 ? "-" : absl::StrCat(shown.pid), FormatAge(age)});
     listing.ids.push_back(id);
-    listing.json.push_back(SummaryJson(record, task));
+    listing.json.push_back(SummaryJson(record, shown));
   }
   PrintListing(listing, format);
   return 0;
@@ -115,10 +156,17 @@ absl::StatusOr<int> Inspect(const Invocation& call) {
   GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, SIZE_MAX, "the container to look at"));
   base::OrderedJson all = base::OrderedJson::array();
   for (const std::string& typed : call.args.positional()) {
-    GANTRY_ASSIGN_OR_RETURN(ContainerRecord record, client::FindContainer(call.connection, typed));
+    GANTRY_ASSIGN_OR_RETURN(ContainerRecord record, FindAny(call.connection, typed));
     auto task = GetTask(call.connection, record.id());
     if (!task.ok() && !absl::IsNotFound(task.status())) return task.status();
-    base::OrderedJson json = SummaryJson(record, task.ok() ? &*task : nullptr);
+    std::optional<life::Container> managed;
+    if (IsManaged(record)) {
+      GANTRY_ASSIGN_OR_RETURN(managed, GetManaged(call.connection, record.id()));
+    }
+    base::OrderedJson json = SummaryJson(
+        record,
+        ShownOf(record, task.ok() ? &*task : nullptr, managed.has_value() ? &*managed : nullptr));
+    if (managed.has_value()) json["lifecycle"] = ManagedJson(*managed);
     json["snapshotter"] = record.snapshotter();
     json["snapshotKey"] = record.snapshot_key();
     if (task.ok()) {
@@ -145,6 +193,8 @@ absl::StatusOr<int> Inspect(const Invocation& call) {
 absl::StatusOr<int> Kill(const Invocation& call) {
   GANTRY_ASSIGN_OR_RETURN(uint32_t signal, ParseSignal(call.args.String("signal", "KILL")));
   return ForEach(call, "the container to signal", [&](const ContainerRecord& record) {
+    if (IsManaged(record) && !call.args.Bool("all"))
+      return KillManaged(call.connection, record.id(), signal);
     return KillTask(call.connection, record.id(), signal, call.args.Bool("all"));
   });
 }
@@ -180,7 +230,11 @@ absl::StatusOr<int> Stop(const Invocation& call) {
   if (!absl::SimpleAtoi(call.args.String("time", "10"), &seconds) || seconds < 0) {
     return absl::InvalidArgumentError("--time is a number of seconds");
   }
+  std::optional<int64_t> wanted;
+  if (call.args.Has("time")) wanted = seconds;
   return ForEach(call, "the container to stop", [&](const ContainerRecord& record) {
+    if (IsManaged(record))
+      return StopManaged(call.connection, record.id(), wanted, call.args.String("signal"));
     return StopOne(call.connection, record, absl::Seconds(seconds), call.args.String("signal"));
   });
 }
@@ -193,6 +247,7 @@ absl::StatusOr<int> Rm(const Invocation& call) {
 
 absl::StatusOr<int> Pause(const Invocation& call) {
   return ForEach(call, "the container to pause", [&](const ContainerRecord& record) {
+    if (IsManaged(record)) return PauseManaged(call.connection, record.id());
     tasks::PauseTaskRequest request;
     request.set_container_id(record.id());
     google::protobuf::Empty nothing;
@@ -202,6 +257,7 @@ absl::StatusOr<int> Pause(const Invocation& call) {
 
 absl::StatusOr<int> Resume(const Invocation& call) {
   return ForEach(call, "the container to resume", [&](const ContainerRecord& record) {
+    if (IsManaged(record)) return ResumeManaged(call.connection, record.id());
     tasks::ResumeTaskRequest request;
     request.set_container_id(record.id());
     google::protobuf::Empty nothing;
@@ -213,6 +269,7 @@ absl::StatusOr<int> Resume(const Invocation& call) {
 
 absl::Status RemoveContainer(const client::Connection& connection, const ContainerRecord& record,
                              bool force) {
+  if (IsManaged(record)) return RemoveManaged(connection, record.id(), force);
   auto task = GetTask(connection, record.id());
   if (!task.ok() && !absl::IsNotFound(task.status())) return task.status();
   if (task.ok()) {

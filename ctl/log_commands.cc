@@ -17,6 +17,7 @@
 #include "client/container.h"
 #include "ctl/container_commands.h"
 #include "ctl/logs.h"
+#include "ctl/managed.h"
 #include "ctl/output.h"
 #include "ctl/task_ops.h"
 
@@ -132,18 +133,27 @@ void PrintRotated(const std::string& path, bool json, bool timestamps) {
   }
 }
 
+// The URI of its log.
+absl::StatusOr<std::string> LogOf(const client::Connection& connection,
+                                  const client::ContainerRecord& record) {
+  auto label = record.labels().find(client::kLogLabel);
+  if (label != record.labels().end()) return label->second;
+  if (IsManaged(record)) {
+    GANTRY_ASSIGN_OR_RETURN(life::Container managed, GetManaged(connection, record.id()));
+    if (!managed.policy().log_uri().empty()) return managed.policy().log_uri();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("container ", ShortId(record.id()),
+                   " has no log: its output went to the terminal that ran it (run -d keeps one)"));
+}
+
 absl::StatusOr<int> Logs(const Invocation& call) {
   GANTRY_RETURN_IF_ERROR(CheckCount(call, 1, 1, "the container whose output to show"));
   GANTRY_ASSIGN_OR_RETURN(client::ContainerRecord record,
                           client::FindContainer(call.connection, call.args.positional()[0]));
-  auto label = record.labels().find(client::kLogLabel);
-  if (label == record.labels().end()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "container ", ShortId(record.id()),
-        " has no log: its output went to the terminal that ran it (run -d keeps one)"));
-  }
-  GANTRY_ASSIGN_OR_RETURN(std::string path, LogPath(label->second));
-  bool json = absl::StartsWith(label->second, "json-file:");
+  GANTRY_ASSIGN_OR_RETURN(const std::string uri, LogOf(call.connection, record));
+  GANTRY_ASSIGN_OR_RETURN(std::string path, LogPath(uri));
+  bool json = absl::StartsWith(uri, "json-file:");
   bool timestamps = call.args.Bool("timestamps");
   LogPrinter printer(path, json, timestamps);
   absl::Status opened = printer.Open();

@@ -13,6 +13,7 @@
 #include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/container_commands.h"
 #include "ctl/logs.h"
+#include "ctl/managed.h"
 #include "ctl/output.h"
 #include "ctl/run_options.h"
 #include "ctl/session.h"
@@ -94,6 +95,15 @@ absl::StatusOr<int> Start(const Invocation& call) {
   for (const std::string& typed : call.args.positional()) {
     GANTRY_ASSIGN_OR_RETURN(client::ContainerRecord record,
                             client::FindContainer(call.connection, typed));
+    if (IsManaged(record)) {
+      if (attach) {
+        return absl::UnimplementedError(absl::StrCat(
+            "container ", typed, " is started in the background; see what it prints with logs -f"));
+      }
+      GANTRY_RETURN_IF_ERROR(StartManaged(call.connection, record.id()));
+      PrintOut(typed + "\n");
+      continue;
+    }
     GANTRY_RETURN_IF_ERROR(ClearOldTask(call.connection, record.id()));
     GANTRY_ASSIGN_OR_RETURN(base::Json spec, client::ContainerSpec(record));
     bool terminal = base::JsonBool(base::JsonAt(spec, "process"), "terminal");

@@ -15,6 +15,8 @@
 #include "ctl/command.h"
 #include "ctl/image_source.h"
 #include "ctl/logs.h"
+#include "ctl/managed.h"
+#include "ctl/managed_run.h"
 #include "ctl/output.h"
 #include "ctl/run_options.h"
 #include "ctl/session.h"
@@ -67,6 +69,10 @@ absl::StatusOr<NewContainer> TryCreate(const client::Connection& connection, con
                                                                 run.snapshotter, run.user, verify));
   NewContainer made;
   GANTRY_ASSIGN_OR_RETURN(made.record, MakeRecord(run, image, connection.ns()));
+  if (run.managed) {
+    GANTRY_RETURN_IF_ERROR(CreateManaged(connection, run, made.record, image.chain_id));
+    return made;
+  }
   if (run.detach && run.log_driver != "none") {
     (*made.record.mutable_labels())[client::kLogLabel] =
         LogUri(connection, made.record.id(), run.runtime);
@@ -159,12 +165,30 @@ absl::StatusOr<int> Fail(const client::Connection& connection, const NewContaine
   return StartFailureCode(status);
 }
 
+// One whose life gantryd keeps up. What cannot be started does not stay, as with the others.
+absl::StatusOr<int> RunKept(const client::Connection& connection, const RunOptions& run,
+                            const std::string& id) {
+  absl::StatusOr<int> code = 0;
+  if (run.detach) {
+    absl::Status started = StartManaged(connection, id);
+    if (started.ok()) PrintOut(id + "\n");
+    if (!started.ok()) code = started;
+  } else {
+    code = RunManaged(connection, run, id);
+  }
+  if (code.ok()) return code;
+  (void)RemoveManaged(connection, id, /*force=*/true);
+  PrintError(code.status());
+  return StartFailureCode(code.status());
+}
+
 absl::StatusOr<int> Run(const Invocation& call) {
   GANTRY_ASSIGN_OR_RETURN(RunOptions run, ParseRunOptions(call.args));
   if (run.spec.terminal && !run.detach && !isatty(STDIN_FILENO) && run.interactive) {
     return absl::InvalidArgumentError("-t needs a terminal on standard input; use -i alone here");
   }
   GANTRY_ASSIGN_OR_RETURN(NewContainer made, Create(call.connection, run));
+  if (run.managed) return RunKept(call.connection, run, made.record.id());
   if (run.detach) {
     absl::Status status = StartDetached(call.connection, run, made);
     if (!status.ok()) return Fail(call.connection, made, status);

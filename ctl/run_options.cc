@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "client/stdio.h"
+#include "ctl/managed_run.h"
 #include "ctl/output.h"
 
 namespace gantry::ctl {
@@ -90,8 +91,23 @@ absl::Status ParseResources(const Arguments& args, client::SpecOptions* spec) {
   return absl::OkStatus();
 }
 
-absl::Status ParseFiles(const Arguments& args, client::SpecOptions* spec) {
+absl::StatusOr<NamedVolume> ParseNamedVolume(absl::string_view text) {
+  std::vector<std::string> parts = absl::StrSplit(text, ':');
+  const bool good =
+      (parts.size() == 2 || (parts.size() == 3 && (parts[2] == "ro" || parts[2] == "rw"))) &&
+      absl::StartsWith(parts[1], "/");
+  if (!good) return Bad("-v", text, "NAME:/DESTINATION[:ro]");
+  return NamedVolume{parts[0], parts[1], parts.size() == 3 && parts[2] == "ro"};
+}
+
+absl::Status ParseFiles(const Arguments& args, RunOptions* run) {
+  client::SpecOptions* spec = &run->spec;
   for (const std::string& text : args.List("volume")) {
+    if (IsNamedVolume(text)) {
+      GANTRY_ASSIGN_OR_RETURN(NamedVolume volume, ParseNamedVolume(text));
+      run->named_volumes.push_back(std::move(volume));
+      continue;
+    }
     GANTRY_ASSIGN_OR_RETURN(client::SpecMount mount, ParseVolume(text));
     spec->mounts.push_back(mount);
   }
@@ -135,8 +151,8 @@ absl::Status ParseProcess(const Arguments& args, RunOptions* run) {
   run->user = args.String("user");
   GANTRY_RETURN_IF_ERROR(client::ParseUser(run->user).status());
   std::string net = args.String("net", args.String("network", "none"));
-  if (net != "none" && net != "host") {
-    return Bad("--net", net, "\"none\" (a network of its own, loopback only) or \"host\"");
+  if (net.empty()) {
+    return Bad("--net", net, "\"none\" (loopback only), \"host\", or a network's name");
   }
   spec.network = net == "host" ? client::NetworkMode::kHost : client::NetworkMode::kNone;
   return absl::OkStatus();
@@ -156,6 +172,12 @@ absl::Status CheckTogether(const RunOptions& run) {
 }
 
 }  // namespace
+
+bool IsNamedVolume(absl::string_view text) {
+  const absl::string_view source = text.substr(0, text.find(':'));
+  return source.size() < text.size() && !source.empty() && source[0] != '.' && source[0] != '~' &&
+         !absl::StrContains(source, "/");
+}
 
 absl::StatusOr<client::SpecMount> ParseVolume(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ':');
@@ -177,8 +199,7 @@ absl::StatusOr<client::SpecMount> ParseVolume(absl::string_view text) {
       mount.options.emplace_back(option);
     }
   }
-  // Only a path can be meant: there are no named volumes here. Make what is missing, as Docker
-  // does.
+  // Make what is missing, as Docker does.
   if (!base::Exists(mount.source)) {
     GANTRY_RETURN_IF_ERROR(base::MakeDirs(mount.source, 0755));
   }
@@ -318,8 +339,9 @@ absl::StatusOr<RunOptions> ParseRunOptions(const Arguments& args) {
   GANTRY_ASSIGN_OR_RETURN(run.labels, ParseLabels(args.List("label")));
   GANTRY_RETURN_IF_ERROR(ParseProcess(args, &run));
   GANTRY_RETURN_IF_ERROR(ParseResources(args, &run.spec));
-  GANTRY_RETURN_IF_ERROR(ParseFiles(args, &run.spec));
+  GANTRY_RETURN_IF_ERROR(ParseFiles(args, &run));
   GANTRY_RETURN_IF_ERROR(ParseSecurity(args.List("security-opt"), &run.spec));
+  GANTRY_RETURN_IF_ERROR(ParseManaged(args, &run));
   GANTRY_RETURN_IF_ERROR(CheckTogether(run));
   struct stat v2 = {};
   run.spec.cgroup_v2 = stat("/sys/fs/cgroup/cgroup.controllers", &v2) == 0;
@@ -330,41 +352,44 @@ std::vector<Flag> RunFlags() {
   constexpr FlagKind kBool = FlagKind::kBool;
   constexpr FlagKind kString = FlagKind::kString;
   constexpr FlagKind kList = FlagKind::kList;
-  return {{"detach", 'd', kBool, "", "run in the background and print the id"},
-          {"interactive", 'i', kBool, "", "pass standard input on"},
-          {"tty", 't', kBool, "", "give the program a terminal"},
-          {"rm", '\0', kBool, "", "remove the container when it has ended"},
-          {"name", '\0', kString, "NAME", "a name beside the id"},
-          {"env", 'e', kList, "NAME[=VALUE]", "set a variable, or pass ours on"},
-          {"env-file", '\0', kList, "FILE", "read variables, one a line"},
-          {"workdir", 'w', kString, "DIR", "working directory inside"},
-          {"user", 'u', kString, "USER[:GROUP]", "names of the image, or numbers"},
-          {"entrypoint", '\0', kString, "PROGRAM", "replaces the image's"},
-          {"volume", 'v', kList, "SRC:DST[:ro]", "bring in a directory or file"},
-          {"mount", '\0', kList, "type=T,src=S,dst=D", "mount anything (options=A:B, readonly)"},
-          {"tmpfs", '\0', kList, "DST[:OPTIONS]", "mount memory"},
-          {"net", '\0', kString, "none|host", "network (default none: loopback only)"},
-          {"network", '\0', kString, "none|host", "the same"},
-          {"memory", 'm', kString, "SIZE", "memory limit, such as 256m"},
-          {"cpus", '\0', kString, "N", "processor time, such as 1.5"},
-          {"cpu-shares", '\0', kString, "N", "weight against others (default 1024)"},
-          {"pids-limit", '\0', kString, "N", "most processes"},
-          {"ulimit", '\0', kList, "TYPE=SOFT[:HARD]", "resource limit, such as nofile=1024"},
-          {"cap-add", '\0', kList, "CAP", "add a capability, or ALL"},
-          {"cap-drop", '\0', kList, "CAP", "take one away, or ALL"},
-          {"privileged", '\0', kBool, "", "all capabilities and devices, nothing hidden"},
-          {"security-opt", '\0', kList, "OPT",
-           "seccomp=default|unconfined|FILE, no-new-privileges[=false]"},
-          {"read-only", '\0', kBool, "", "root file system read-only"},
-          {"device", '\0', kList, "/dev/x[:/dev/y][:rwm]", "bring in a device"},
-          {"hostname", '\0', kString, "NAME", "host name inside"},
-          {"label", 'l', kList, "KEY=VALUE", "label of the container"},
-          {"log-driver", '\0', kString, "json-file|none", "where the output goes with -d"},
-          {"pid-file", '\0', kString, "FILE", "write the process id there"},
-          {"runtime", '\0', kString, "NAME|PATH", "shim to use (default io.containerd.runc.v2)"},
-          {"snapshotter", '\0', kString, "NAME", "default overlayfs"},
-          {"pull", '\0', kString, "missing|always|never", "when to fetch the image"},
-          {"detach-keys", '\0', kString, "KEYS", "default ctrl-p,ctrl-q; empty for none"}};
+  std::vector<Flag> flags = {
+      {"detach", 'd', kBool, "", "run in the background and print the id"},
+      {"interactive", 'i', kBool, "", "pass standard input on"},
+      {"tty", 't', kBool, "", "give the program a terminal"},
+      {"rm", '\0', kBool, "", "remove the container when it has ended"},
+      {"name", '\0', kString, "NAME", "a name beside the id"},
+      {"env", 'e', kList, "NAME[=VALUE]", "set a variable, or pass ours on"},
+      {"env-file", '\0', kList, "FILE", "read variables, one a line"},
+      {"workdir", 'w', kString, "DIR", "working directory inside"},
+      {"user", 'u', kString, "USER[:GROUP]", "names of the image, or numbers"},
+      {"entrypoint", '\0', kString, "PROGRAM", "replaces the image's"},
+      {"volume", 'v', kList, "SRC:DST[:ro]", "bring in a directory, file or volume"},
+      {"mount", '\0', kList, "type=T,src=S,dst=D", "mount anything (options=A:B, readonly)"},
+      {"tmpfs", '\0', kList, "DST[:OPTIONS]", "mount memory"},
+      {"net", '\0', kString, "none|host|NAME", "network (default none: loopback only)"},
+      {"network", '\0', kString, "none|host|NAME", "the same"},
+      {"memory", 'm', kString, "SIZE", "memory limit, such as 256m"},
+      {"cpus", '\0', kString, "N", "processor time, such as 1.5"},
+      {"cpu-shares", '\0', kString, "N", "weight against others (default 1024)"},
+      {"pids-limit", '\0', kString, "N", "most processes"},
+      {"ulimit", '\0', kList, "TYPE=SOFT[:HARD]", "resource limit, such as nofile=1024"},
+      {"cap-add", '\0', kList, "CAP", "add a capability, or ALL"},
+      {"cap-drop", '\0', kList, "CAP", "take one away, or ALL"},
+      {"privileged", '\0', kBool, "", "all capabilities and devices, nothing hidden"},
+      {"security-opt", '\0', kList, "OPT",
+       "seccomp=default|unconfined|FILE, no-new-privileges[=false]"},
+      {"read-only", '\0', kBool, "", "root file system read-only"},
+      {"device", '\0', kList, "/dev/x[:/dev/y][:rwm]", "bring in a device"},
+      {"hostname", '\0', kString, "NAME", "host name inside"},
+      {"label", 'l', kList, "KEY=VALUE", "label of the container"},
+      {"log-driver", '\0', kString, "json-file|none", "where the output goes with -d"},
+      {"pid-file", '\0', kString, "FILE", "write the process id there"},
+      {"runtime", '\0', kString, "NAME|PATH", "shim to use (default io.containerd.runc.v2)"},
+      {"snapshotter", '\0', kString, "NAME", "default overlayfs"},
+      {"pull", '\0', kString, "missing|always|never", "when to fetch the image"},
+      {"detach-keys", '\0', kString, "KEYS", "default ctrl-p,ctrl-q; empty for none"}};
+  for (Flag& flag : ManagedFlags()) flags.push_back(std::move(flag));
+  return flags;
 }
 
 }  // namespace gantry::ctl

@@ -9,8 +9,16 @@
 #include "client/spec/spec.h"
 #include "client/spec/user.h"
 #include "ctl/args.h"
+#include "gantry/services/lifecycle/v1/lifecycle.pb.h"
 
 namespace gantry::ctl {
+
+// -v NAME:DST[:ro].
+struct NamedVolume {
+  std::string name;
+  std::string destination;
+  bool read_only = false;
+};
 
 // What `run` and `create` were asked for.
 struct RunOptions {
@@ -28,6 +36,10 @@ struct RunOptions {
   std::string pid_file;
   std::map<std::string, std::string> labels;
   client::SpecOptions spec;  // without id and ns
+  // gantryd is to keep its life up (managed_run.h); the rest is for that.
+  bool managed = false;
+  gantry::services::lifecycle::v1::Policy policy;
+  std::vector<NamedVolume> named_volumes;
 };
 
 std::vector<Flag> RunFlags();
@@ -38,6 +50,8 @@ absl::StatusOr<RunOptions> ParseRunOptions(const Arguments& args);
 
 // Single values, as the flags of several commands take them.
 absl::StatusOr<client::SpecMount> ParseVolume(absl::string_view text);  // SRC:DST[:ro]
+// Whether it begins with the name of a volume and not with a path.
+bool IsNamedVolume(absl::string_view text);
 absl::StatusOr<client::SpecMount> ParseMount(absl::string_view text);  // type=…,src=…,dst=…,…
 absl::StatusOr<client::SpecDevice> ParseDevice(absl::string_view text);
 absl::StatusOr<client::Rlimit> ParseUlimit(absl::string_view text);  // nofile=1024:2048

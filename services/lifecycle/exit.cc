@@ -1,5 +1,6 @@
 // The end of a run, and what comes of it: another run, removal, or nothing.
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,9 +34,27 @@ std::optional<Manager::Exit> Manager::DeleteTask(const Entry& entry) {
   tasks_api::DeleteTaskRequest request;
   request.set_container_id(entry.id);
   auto deleted = CallTask(deps_.tasks, entry.ns, &TaskManager::Delete, request, kDeleteTimeout);
+  if (absl::IsFailedPrecondition(deleted.status())) {
+    // Not every shim deletes a task that was never started.
+    KillTask(entry);
+    deleted = CallTask(deps_.tasks, entry.ns, &TaskManager::Delete, request, kDeleteTimeout);
+  }
   LogFailure("delete the task of a container", entry, deleted.status());
   if (!deleted.ok()) return std::nullopt;
   return Exit{deleted->exit_status(), base::GetTimestamp(deleted->exited_at())};
+}
+
+void Manager::KillTask(const Entry& entry) {
+  tasks_api::KillRequest kill;
+  kill.set_container_id(entry.id);
+  kill.set_signal(SIGKILL);
+  kill.set_all(true);
+  LogFailure("kill the task of a container", entry,
+             CallTask(deps_.tasks, entry.ns, &TaskManager::Kill, kill, kDeleteTimeout).status());
+  tasks_api::WaitRequest wait;
+  wait.set_container_id(entry.id);
+  LogFailure("await the end of a container's task", entry,
+             CallTask(deps_.tasks, entry.ns, &TaskManager::Wait, wait, kDeleteTimeout).status());
 }
 
 void Manager::CleanUpRun(Entry& entry) {
@@ -51,10 +70,20 @@ void Manager::CleanUpRun(Entry& entry) {
 
 void Manager::OnExit(const EntryPtr& entry, uint32_t pid, Exit exit) {
   const v1::State& state = entry->container.state();
-  if (!HasProcess(state) || state.pid() != pid) return;  // of an earlier run
+  if (!HasProcess(state)) return;
+  // Of an earlier run; or of a shim that died and left nobody who knew the pid.
+  if (state.pid() != pid && TaskRuns(*entry)) return;
   DeleteTask(*entry);
   base::CrashPoint("lifecycle.exit.deleted");
   Ended(entry, exit);
+}
+
+bool Manager::TaskRuns(const Entry& entry) const {
+  tasks_api::GetRequest request;
+  request.set_container_id(entry.id);
+  auto task = CallTask(deps_.tasks, entry.ns, &TaskManager::Get, request, kDeleteTimeout);
+  if (!task.ok()) return !absl::IsNotFound(task.status());
+  return task->process().status() != containerd::v1::types::STOPPED;
 }
 
 void Manager::Ended(const EntryPtr& entry, Exit exit) {

@@ -141,6 +141,8 @@ class Manager final : public LifecycleManager {
   };
   void OnExit(const EntryPtr& entry, uint32_t pid, Exit exit);
   std::optional<Exit> DeleteTask(const Entry& entry);
+  void KillTask(const Entry& entry);
+  bool TaskRuns(const Entry& entry) const;
   // Networks, volumes, socket: gives back what a start took.
   void CleanUpRun(Entry& entry);
   void Ended(const EntryPtr& entry, Exit exit);

@@ -23,7 +23,7 @@ absl::StatusOr<life::Container> LifecycleTest::TryCreate(
   client::SpecOptions options;
   options.id = id;
   options.ns = ns();
-  options.command = {"sh", "-c", script};
+  options.args = {"sh", "-c", script};
   client::ResolvedUser root;
   GANTRY_ASSIGN_OR_RETURN(base::Json spec, client::BuildSpec(image.config, root, options));
   life::CreateRequest request;

@@ -13,8 +13,7 @@ namespace gantry::docker {
 namespace {
 
 TEST(RoutesTest, TheTableInTheDocumentIsTheProgramsOwn) {
-  auto document =
-      base::ReadFile(std::string(getenv("GANTRY_SOURCE_DIR")) + "/docs/docker.md");
+  auto document = base::ReadFile(std::string(getenv("GANTRY_SOURCE_DIR")) + "/docs/docker.md");
   ASSERT_TRUE(document.ok()) << document.status();
   auto table = base::RunProcess(
       {.argv = {std::string(getenv("GANTRY_BIN_DIR")) + "/gantry-docker", "routes"}});

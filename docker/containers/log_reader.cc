@@ -191,7 +191,7 @@ void LogReader::OpenParts() {
 void LogReader::SeekTail() {
   if (options_.tail == 0) {
     parts_.erase(parts_.begin(), parts_.end() - 1);
-    struct stat info{};
+    struct stat info {};
     fstat(parts_[0].fd.get(), &info);
     parts_[0].offset = static_cast<uint64_t>(info.st_size);
     return;
@@ -238,9 +238,11 @@ bool LogReader::ReopenIfRotated() {
       // Emptied in place: max-file is 1.
       if (static_cast<uint64_t>(now.st_size) >= parts_.front().offset) return false;
       parts_.front().offset = 0;
+      pending_.clear();
       return true;
     }
     parts_.pop_front();
+    pending_.clear();  // the beginning of a line that was never finished
   }
   parts_.push_back({*std::move(fd), 0});
   return true;

@@ -96,7 +96,8 @@ TEST_F(LogReaderTest, FramesTimesAndStreams) {
   options.timestamps = true;
   options.out = false;
   std::string text = "2026-01-01T00:00:02.500000000Z line 2\n";
-  EXPECT_EQ(All(options), std::string("\x02\0\0\0\0\0\0", 7) + static_cast<char>(text.size()) + text);
+  EXPECT_EQ(All(options),
+            std::string("\x02\0\0\0\0\0\0", 7) + static_cast<char>(text.size()) + text);
 }
 
 TEST_F(LogReaderTest, SinceAndUntil) {

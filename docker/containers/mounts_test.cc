@@ -69,8 +69,7 @@ TEST(MountsTest, OneMountForEachDestinationAndParentsFirst) {
   }
   EXPECT_THAT(found, ElementsAre("tmpfs /other", "volume /data", "bind /data/deep",
                                  "volume /data/deep/er"));
-  EXPECT_THAT(SpecMounts(*mounts)[0].options,
-              ElementsAre("nosuid", "nodev", "size=1m", "exec"));
+  EXPECT_THAT(SpecMounts(*mounts)[0].options, ElementsAre("nosuid", "nodev", "size=1m", "exec"));
   host.binds.push_back("vol:/data/deep/");
   EXPECT_EQ(PlanMounts(config, host, NoOthers).status().message(),
             "Duplicate mount point: /data/deep");

@@ -35,9 +35,9 @@ TEST(NetworkPlanTest, TheDefaultIsTheBridge) {
 TEST(NetworkPlanTest, SeveralNetworksWithTheirSettings) {
   HostConfig host;
   host.network_mode = "front";
-  Json endpoints = {{"front", {{"Aliases", {"web"}},
-                               {"IPAMConfig", {{"IPv4Address", "10.1.2.3"}}}}},
-                    {"back", nullptr}};
+  Json endpoints = {
+      {"front", {{"Aliases", {"web"}}, {"IPAMConfig", {{"IPv4Address", "10.1.2.3"}}}}},
+      {"back", nullptr}};
   Policy policy;
   ASSERT_TRUE(PlanNetworks(kId, {}, host, endpoints, &policy).ok());
   ASSERT_EQ(policy.endpoints_size(), 2);

@@ -20,15 +20,15 @@ void ContainerService::AddRoutes(http::Router& router) {
         [this, handler](const ExchangePtr& exchange) { return (this->*handler)(exchange); }, note);
   };
   auto plain = [&](const char* method, const char* pattern,
-                  absl::Status (*handler)(const Context&, const ExchangePtr&),
-                  const char* note = "") {
+                   absl::Status (*handler)(const Context&, const ExchangePtr&),
+                   const char* note = "") {
     router.Add(
         method, pattern,
         [this, handler](const ExchangePtr& exchange) { return handler(context_, exchange); }, note);
   };
   plain("GET", "/containers/json", ListContainers);
   plain("POST", "/containers/create", CreateContainer,
-       "but for parts of volumes, images as mounts, and GPUs");
+        "but for parts of volumes, images as mounts, and GPUs");
   own("POST", "/containers/prune", &ContainerService::Prune,
       "the space that is won is not counted");
   router.Add("GET", "/containers/{name:.*}/json", [this](const ExchangePtr& exchange) {

@@ -124,9 +124,9 @@ class ServerTest : public ::testing::Test {
 };
 
 TEST_F(ServerTest, ServesPipelinedRequestsInOrder) {
-  std::string answer = Ask(
-      "GET /v1.43/hello HTTP/1.1\r\nHost: x\r\n\r\nGET /nope HTTP/1.1\r\nHost: x\r\n\r\n"
-      "GET /hello HTTP/1.0\r\n\r\n");
+  std::string answer =
+      Ask("GET /v1.43/hello HTTP/1.1\r\nHost: x\r\n\r\nGET /nope HTTP/1.1\r\nHost: x\r\n\r\n"
+          "GET /hello HTTP/1.0\r\n\r\n");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\nApi-Version: 1.51\r\n"));
   EXPECT_THAT(answer, HasSubstr("hiHTTP/1.1 404 Not Found"));
   EXPECT_THAT(answer, HasSubstr("{\"message\":\"page not found\"}\nHTTP/1.1 200 OK"));
@@ -134,8 +134,7 @@ TEST_F(ServerTest, ServesPipelinedRequestsInOrder) {
 }
 
 TEST_F(ServerTest, RefusesVersionsInDockersWords) {
-  EXPECT_THAT(Ask("GET /v1.10/hello HTTP/1.1\r\nHost: x\r\n\r\n"),
-              HasSubstr("400 Bad Request"));
+  EXPECT_THAT(Ask("GET /v1.10/hello HTTP/1.1\r\nHost: x\r\n\r\n"), HasSubstr("400 Bad Request"));
   EXPECT_THAT(Ask("GET /v1.10/hello HTTP/1.1\r\nHost: x\r\n\r\n"),
               HasSubstr("client version 1.10 is too old. Minimum supported API version is 1.24, "
                         "please upgrade your client to a newer version"));
@@ -155,7 +154,8 @@ TEST_F(ServerTest, ReadsBodiesOfEveryKind) {
 
 TEST_F(ServerTest, TellsWhoWaitsForItToGoOn) {
   UniqueFd fd = Connect();
-  Send(fd.get(), "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  Send(fd.get(),
+       "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   EXPECT_EQ(Receive(fd.get()), "HTTP/1.1 100 Continue\r\n\r\n");
   Send(fd.get(), "ok");
   EXPECT_THAT(Receive(fd.get()), EndsWith("\r\n\r\nok"));
@@ -175,9 +175,10 @@ TEST_F(ServerTest, RefusesWhatIsNoRequest) {
               StartsWith("HTTP/1.1 431"));
   EXPECT_THAT(Ask("POST /json HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{x}"),
               HasSubstr("{\"message\":\"invalid JSON: "));
-  EXPECT_THAT(Ask("POST /json HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
-                  "Content-Length: 2\r\n\r\n{}"),
-              HasSubstr("unsupported Content-Type header (text/plain): must be 'application/json'"));
+  EXPECT_THAT(
+      Ask("POST /json HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+          "Content-Length: 2\r\n\r\n{}"),
+      HasSubstr("unsupported Content-Type header (text/plain): must be 'application/json'"));
 }
 
 TEST_F(ServerTest, StreamsInChunks) {
@@ -203,10 +204,9 @@ TEST_F(ServerTest, SplicesWithHalfCloseInBothDirections) {
   Send(fd.get(),
        "POST /attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
        "Content-Length: 0\r\n\r\nearly ");
-  EXPECT_THAT(Receive(fd.get()),
-              testing::Eq("HTTP/1.1 101 UPGRADED\r\n"
-                          "Content-Type: application/vnd.docker.raw-stream\r\n"
-                          "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"));
+  EXPECT_THAT(Receive(fd.get()), testing::Eq("HTTP/1.1 101 UPGRADED\r\n"
+                                             "Content-Type: application/vnd.docker.raw-stream\r\n"
+                                             "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"));
   Send(fd.get(), "input");
   shutdown(fd.get(), SHUT_WR);
   EXPECT_EQ(Receive(peer_.get()), "early input");

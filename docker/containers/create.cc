@@ -1,5 +1,6 @@
 #include "docker/containers/create.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <set>
 #include <utility>
@@ -38,7 +39,6 @@ constexpr int kNameAttempts = 6;
 constexpr size_t kIdBytes = 32;
 constexpr char kInitProgram[] = "/usr/local/libexec/gantry/gantry-init";
 constexpr char kInitVariable[] = "GANTRY_INIT";  // another place for it
-constexpr int64_t kDefaultShm = 64 << 20;
 
 // One creation on its way.
 struct Creation {
@@ -117,6 +117,30 @@ absl::Status ResolveModes(Creation* c, lifecycle::Policy* policy) {
   return absl::OkStatus();
 }
 
+// The options of the daemon's log driver are for those that use it.
+void FillLog(Creation& c) {
+  HostConfig& host = c.host;
+  const DaemonConfig& defaults = c.context.config;
+  if (host.log_type.empty() || host.log_type == defaults.log_driver) {
+    host.log_type = defaults.log_driver;
+    host.log_options.insert(defaults.log_options.begin(), defaults.log_options.end());
+  }
+  Json options = Json::object();
+  for (const auto& [key, value] : host.log_options) options[key] = value;
+  c.host_json["LogConfig"] = {{"Type", host.log_type}, {"Config", options}};
+}
+
+void FillUlimits(Creation& c) {
+  std::vector<Ulimit>& own = c.host.resources.ulimits;
+  for (const auto& [name, limit] : c.context.config.default_ulimits) {
+    bool given = std::any_of(own.begin(), own.end(),
+                             [&name = name](const Ulimit& u) { return u.name == name; });
+    if (given) continue;
+    own.push_back({name, limit.soft, limit.hard});
+    c.host_json["Ulimits"].push_back({{"Name", name}, {"Soft", limit.soft}, {"Hard", limit.hard}});
+  }
+}
+
 // What Docker fills in itself, so that inspect shows it.
 absl::Status FillDefaults(Creation* c) {
   HostConfig& host = c->host;
@@ -133,14 +157,11 @@ absl::Status FillDefaults(Creation* c) {
   if (host.restart.name.empty()) host.restart.name = "no";
   json["RestartPolicy"] = {{"Name", host.restart.name},
                            {"MaximumRetryCount", host.restart.maximum_retry_count}};
-  if (host.log_type.empty()) {
-    host.log_type = "json-file";
-    Json options = Json::object();
-    for (const auto& [key, value] : host.log_options) options[key] = value;
-    json["LogConfig"] = {{"Type", host.log_type}, {"Config", options}};
-  }
+  FillLog(*c);
+  FillUlimits(*c);
+  if (!host.init && c->context.config.init) json["Init"] = *(host.init = true);
   if (host.shm_size < 0) return absl::InvalidArgumentError("SHM size can not be less than 0");
-  if (host.shm_size == 0) json["ShmSize"] = host.shm_size = kDefaultShm;
+  if (host.shm_size == 0) json["ShmSize"] = host.shm_size = c->context.config.default_shm_size;
   ResourceSettings& r = host.resources;
   if (r.memory > 0 && r.memory_swap == 0) json["MemorySwap"] = r.memory_swap = r.memory * 2;
   if (r.memory_swappiness == -1) json["MemorySwappiness"] = nullptr;

@@ -238,9 +238,11 @@ bool LogReader::ReopenIfRotated() {
       // Emptied in place: max-file is 1.
       if (static_cast<uint64_t>(now.st_size) >= parts_.front().offset) return false;
       parts_.front().offset = 0;
+      pending_.clear();
       return true;
     }
     parts_.pop_front();
+    pending_.clear();  // the beginning of a line that was never finished
   }
   parts_.push_back({*std::move(fd), 0});
   return true;

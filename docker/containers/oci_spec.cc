@@ -184,7 +184,8 @@ std::vector<client::SpecDevice> Devices(const HostConfig& host) {
 // --- namespaces, mounts
 
 Json Namespaces(const HostConfig& host, const ContainerConfig& config) {
-  Json list = Json::array({{{"type", "mount"}}});
+  Json list = Json::array();
+  list.push_back({{"type", "mount"}});
   if (host.pid_mode != "host") list.push_back({{"type", "pid"}});
   if (host.ipc_mode != "host") list.push_back({{"type", "ipc"}});
   if (host.uts_mode != "host") list.push_back({{"type", "uts"}});

@@ -1,6 +1,7 @@
 // The docker CLI as people use it: outputs, exit codes, error texts.
 
-#include <csignal>
+#include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -50,37 +51,84 @@ TEST_F(DockerCliTest, Run) {
       {"input", {"--rm", "-i", kImage, "cat"}, "from here\n", 0, "from here\n", ""},
       {"exit code", {"--rm", kImage, "sh", "-c", "exit 7"}, "", 7, "", ""},
       {"signal", {"--rm", kImage, "sh", "-c", "kill -9 $$"}, "", 137, "", ""},
-      {"no program", {"--rm", kImage, "nosuch"}, "", 127, "",
-       "executable file not found in $PATH"},
+      {"no program", {"--rm", kImage, "nosuch"}, "", 127, "", "executable file not found in $PATH"},
       {"no permission", {"--rm", kImage, "/etc/passwd"}, "", 126, "", "permission denied"},
       {"environment", {"--rm", "-e", "A=b c", kImage, "sh", "-c", "echo $A"}, "", 0, "b c\n", ""},
       {"directory", {"--rm", "-w", "/usr/bin", kImage, "pwd"}, "", 0, "/usr/bin\n", ""},
-      {"user", {"--rm", "-u", "user", kImage, "id"}, "", 0,
-       "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)\n", ""},
+      {"user",
+       {"--rm", "-u", "user", kImage, "id"},
+       "",
+       0,
+       "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)\n",
+       ""},
       {"user by number", {"--rm", "-u", "5:6", kImage, "id", "-g"}, "", 0, "6\n", ""},
-      {"no user", {"--rm", "-u", "nobody-here", kImage, "id"}, "", 125, "",
+      {"no user",
+       {"--rm", "-u", "nobody-here", kImage, "id"},
+       "",
+       125,
+       "",
        "unable to find user nobody-here: no matching entries in passwd file"},
       {"host name", {"--rm", "-h", "box", kImage, "hostname"}, "", 0, "box\n", ""},
       {"entrypoint", {"--rm", "--entrypoint", "echo", kImage, "x"}, "", 0, "x\n", ""},
-      {"read-only root", {"--rm", "--read-only", kImage, "touch", "/x"}, "", 1, "",
+      {"read-only root",
+       {"--rm", "--read-only", kImage, "touch", "/x"},
+       "",
+       1,
+       "",
        "Read-only file system"},
-      {"tmpfs", {"--rm", "--tmpfs", "/t:size=1m", kImage, "sh", "-c", "df -k /t | tail -1 | awk "
-       "'{print $2}'"}, "", 0, "1024\n", ""},
-      {"shm size", {"--rm", "--shm-size", "8m", kImage, "sh", "-c", "df -k /dev/shm | tail -1 | "
-       "awk '{print $2}'"}, "", 0, "8192\n", ""},
-      {"limits", {"--rm", "--ulimit", "nofile=123:456", kImage, "sh", "-c",
-       "ulimit -n; ulimit -Hn"}, "", 0, "123\n456\n", ""},
-      {"init", {"--rm", "--init", kImage, "sh", "-c", "cat /proc/1/comm"}, "", 0,
-       "docker-init\n", ""},
+      {"tmpfs",
+       {"--rm", "--tmpfs", "/t:size=1m", kImage, "sh", "-c",
+        "df -k /t | tail -1 | awk "
+        "'{print $2}'"},
+       "",
+       0,
+       "1024\n",
+       ""},
+      {"shm size",
+       {"--rm", "--shm-size", "8m", kImage, "sh", "-c",
+        "df -k /dev/shm | tail -1 | "
+        "awk '{print $2}'"},
+       "",
+       0,
+       "8192\n",
+       ""},
+      {"limits",
+       {"--rm", "--ulimit", "nofile=123:456", kImage, "sh", "-c", "ulimit -n; ulimit -Hn"},
+       "",
+       0,
+       "123\n456\n",
+       ""},
+      {"init",
+       {"--rm", "--init", kImage, "sh", "-c", "cat /proc/1/comm"},
+       "",
+       0,
+       "docker-init\n",
+       ""},
       {"init and code", {"--rm", "--init", kImage, "sh", "-c", "exit 3"}, "", 3, "", ""},
-      {"capabilities", {"--rm", "--cap-drop", "ALL", kImage, "sh", "-c",
-       "grep CapEff /proc/self/status"}, "", 0, "CapEff:\t0000000000000000\n", ""},
-      {"bad option", {"--rm", "-m", "1m", kImage, "true"}, "", 125, "",
+      {"capabilities",
+       {"--rm", "--cap-drop", "ALL", kImage, "sh", "-c", "grep CapEff /proc/self/status"},
+       "",
+       0,
+       "CapEff:\t0000000000000000\n",
+       ""},
+      {"bad option",
+       {"--rm", "-m", "1m", kImage, "true"},
+       "",
+       125,
+       "",
        "Minimum memory limit allowed is 6MB"},
-      {"bad name", {"--rm", "--name", "a b", kImage, "true"}, "", 125, "",
+      {"bad name",
+       {"--rm", "--name", "a b", kImage, "true"},
+       "",
+       125,
+       "",
        "Invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"},
-      {"no such source", {"--rm", "--mount", "type=bind,src=/nosuch/gantry,dst=/x", kImage, "true"},
-       "", 125, "", "bind source path does not exist: /nosuch/gantry"},
+      {"no such source",
+       {"--rm", "--mount", "type=bind,src=/nosuch/gantry,dst=/x", kImage, "true"},
+       "",
+       125,
+       "",
+       "bind source path does not exist: /nosuch/gantry"},
   };
   for (const RunCase& c : cases) {
     SCOPED_TRACE(c.what);
@@ -104,7 +152,8 @@ TEST_F(DockerCliTest, LifeOfADetachedContainer) {
   EXPECT_EQ(taken.exit.code, 125);
   EXPECT_THAT(taken.err,
               HasSubstr(absl::StrCat("Conflict. The container name \"/web\" is already in use by "
-                                     "container \"", id, "\"")));
+                                     "container \"",
+                                     id, "\"")));
   EXPECT_TRUE(Eventually([&] { return DockerOk({"logs", "web"}) == "up"; }));
   EXPECT_THAT(Docker({"rm", "web"}).err, HasSubstr("container is running"));
 

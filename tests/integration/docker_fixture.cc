@@ -74,15 +74,9 @@ void DockerTest::TearDown() {
 }
 
 void DockerTest::StartGantryDocker(const std::vector<std::string>& arguments) {
-  std::vector<std::string> argv = {BinDir() + "/gantry-docker",
-                                   "-H",
-                                   "unix://" + docker_socket(),
-                                   "--gantryd",
-                                   socket(),
-                                   "--containerd-namespace",
-                                   ns(),
-                                   "--cgroup-parent",
-                                   "/" + ns()};
+  std::vector<std::string> argv = {
+      BinDir() + "/gantry-docker", "-H", "unix://" + docker_socket(), "--gantryd", socket(),
+      "--containerd-namespace",    ns(), "--cgroup-parent",           "/" + ns()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   auto log = base::Open(dir() + "/gantry-docker.log", O_WRONLY | O_CREAT | O_APPEND, 0600);
   ASSERT_TRUE(log.ok()) << log.status();
@@ -135,9 +129,9 @@ base::Process DockerTest::DockerInBackground(std::vector<std::string> arguments,
 
 std::string DockerTest::Curl(const std::string& method, const std::string& path,
                              const std::string& body) {
-  std::vector<std::string> argv = {"curl",  "-s", "--max-time",       "20",
-                                   "--unix-socket", docker_socket(), "-X", method,
-                                   "-w",    "\n%{http_code}", "http://d" + path};
+  std::vector<std::string> argv = {"curl",           "-s", "--max-time", "20", "--unix-socket",
+                                   docker_socket(),  "-X", method,       "-w", "\n%{http_code}",
+                                   "http://d" + path};
   if (!body.empty()) {
     argv.insert(argv.end(), {"-H", "Content-Type: application/json", "--data-binary", "@-"});
   }

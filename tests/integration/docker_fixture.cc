@@ -135,7 +135,7 @@ std::string DockerTest::Curl(const std::string& method, const std::string& path,
   if (!body.empty()) {
     argv.insert(argv.end(), {"-H", "Content-Type: application/json", "--data-binary", "@-"});
   }
-  base::RunResult result = Run(argv, body);
+  base::RunResult result = tests::Run(argv, body);
   size_t line = result.out.rfind('\n');
   if (line == std::string::npos) return "";
   return absl::StrCat(result.out.substr(line + 1), " ", result.out.substr(0, line));

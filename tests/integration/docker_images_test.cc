@@ -41,7 +41,7 @@ class DockerImagesTest : public DockerTest {
   std::string TarOf(const std::string& file) {
     const std::string path = MakeDir("tar-" + file);
     EXPECT_TRUE(base::WriteFile(path + "/" + file, "content of " + file).ok());
-    return Run({"tar", "-C", path, "-cf", "-", file}).out;
+    return tests::Run({"tar", "-C", path, "-cf", "-", file}).out;
   }
 };
 
@@ -183,10 +183,10 @@ TEST_F(DockerImagesTest, SavesAndLoads) {
   DockerOk({"tag", "busybox", "second:2"});
   const std::string tar = dir() + "/images.tar";
   DockerOk({"save", "-o", tar, "busybox:latest", "second:2"});
-  const std::string members = Run({"tar", "-tf", tar}).out;
+  const std::string members = tests::Run({"tar", "-tf", tar}).out;
   EXPECT_THAT(members,
               AllOf(HasSubstr("manifest.json"), HasSubstr("index.json"), HasSubstr("oci-layout")));
-  EXPECT_THAT(Run({"tar", "-xOf", tar, "manifest.json"}).out,
+  EXPECT_THAT(tests::Run({"tar", "-xOf", tar, "manifest.json"}).out,
               AllOf(HasSubstr("\"busybox:latest\""), HasSubstr("\"second:2\"")));
   DockerOk({"rmi", "-f", id});
   EXPECT_EQ(DockerOk({"images", "-aq"}), "");

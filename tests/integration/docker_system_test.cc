@@ -60,8 +60,8 @@ TEST_F(DockerSystemTest, CopiesInAndOut) {
     EXPECT_EQ(File("got-" + c + "/sub/f"), "deep");
     // Streams.
     base::RunResult stream = Docker({"cp", c + ":/tmp/tree", "-"});
-    EXPECT_EQ(Run({"tar", "-tf", "-"}, stream.out).out, "tree/\ntree/sub/\ntree/sub/f\n");
-    DockerOk({"cp", "-", c + ":/tmp"}, Run({"tar", "-C", dir(), "-cf", "-", "in"}).out);
+    EXPECT_EQ(tests::Run({"tar", "-tf", "-"}, stream.out).out, "tree/\ntree/sub/\ntree/sub/f\n");
+    DockerOk({"cp", "-", c + ":/tmp"}, tests::Run({"tar", "-C", dir(), "-cf", "-", "in"}).out);
     EXPECT_EQ(Docker({"cp", c + ":/nosuch", "-"}).exit.code, 1);
     EXPECT_THAT(Docker({"cp", c + ":/nosuch", "-"}).err,
                 HasSubstr("Could not find the file /nosuch in container " + c));
@@ -117,12 +117,12 @@ TEST_F(DockerSystemTest, ExportsAndDiffs) {
     absl::SleepFor(absl::Milliseconds(50));
   }
   EXPECT_EQ(DockerOk({"diff", "c"}), "A /made");
-  const std::string running = Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out;
+  const std::string running = tests::Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out;
   EXPECT_THAT(running, AllOf(HasSubstr("made\n"), HasSubstr("etc/passwd\n"),
                              Not(HasSubstr("vol/inside")), Not(HasSubstr("proc/1"))));
   DockerOk({"kill", "c"});
   EXPECT_EQ(DockerOk({"diff", "c"}), "A /made");
-  EXPECT_THAT(Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out, HasSubstr("made\n"));
+  EXPECT_THAT(tests::Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out, HasSubstr("made\n"));
 }
 
 TEST_F(DockerSystemTest, TellsEvents) {

@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/file.h"
 #include "base/ids.h"
@@ -21,36 +24,54 @@ namespace {
 
 constexpr uint64_t kMaxFiles = 1000;
 constexpr uint64_t kMaxBuffer = 1u << 30;
+constexpr size_t kMaxAttributes = 16 * 1024;
 
 }  // namespace
+
+absl::StatusOr<LogMode> LogMode::Parse(const StdioUri& uri) {
+  LogMode mode;
+  for (const auto& [key, value] : uri.query) {
+    if (key == "mode") {
+      if (value != "blocking" && value != "non-blocking")
+        return absl::InvalidArgumentError(absl::StrCat("logging mode \"", value, "\" is unknown"));
+      mode.non_blocking = value == "non-blocking";
+    } else if (key == "max-buffer-size") {
+      GANTRY_ASSIGN_OR_RETURN(mode.max_buffer_size, ParseSize(value));
+      if (mode.max_buffer_size == 0 || mode.max_buffer_size > kMaxBuffer)
+        return absl::InvalidArgumentError("max-buffer-size must be between 1 byte and 1 GiB");
+    }
+  }
+  if (mode.max_buffer_size > 0 && !mode.non_blocking)
+    return absl::InvalidArgumentError(
+        "log option max-buffer-size is only supported with mode=non-blocking");
+  return mode;
+}
 
 absl::StatusOr<LogFile::Options> LogFile::ParseOptions(const StdioUri& uri) {
   Options options;
   options.path = uri.path;
   if (uri.scheme == "file") return options;  // containerd ignores a query here
   options.format = uri.scheme == "cri" ? LogFormat::kCri : LogFormat::kJson;
+  std::vector<std::pair<std::string, std::string>> attributes;
   for (const auto& [key, value] : uri.query) {
-    if (AttachOptions::IsKey(key)) continue;
+    absl::string_view name = key;
     if (key == "max-size") {
       GANTRY_ASSIGN_OR_RETURN(options.max_size, ParseSize(value));
     } else if (key == "max-file") {
       GANTRY_ASSIGN_OR_RETURN(uint64_t count, base::ParseDecimal(value, kMaxFiles));
       if (count == 0) return absl::InvalidArgumentError("max-file must be at least 1");
       options.max_file = static_cast<int>(count);
-    } else if (key == "mode" && (value == "blocking" || value == "non-blocking")) {
-      options.non_blocking = value == "non-blocking";
-    } else if (key == "max-buffer-size") {
-      GANTRY_ASSIGN_OR_RETURN(options.max_buffer_size, ParseSize(value));
-      if (options.max_buffer_size == 0 || options.max_buffer_size > kMaxBuffer)
-        return absl::InvalidArgumentError("max-buffer-size must be between 1 byte and 1 GiB");
-    } else {
+    } else if (uri.scheme == "json-file" && absl::ConsumePrefix(&name, "attr.")) {
+      attributes.emplace_back(name, value);
+    } else if (!AttachOptions::IsKey(key) && !LogMode::IsKey(key)) {
       return absl::InvalidArgumentError(
           absl::StrCat("unknown log option ", key, "=", value, " for ", uri.scheme));
     }
   }
-  if (options.max_buffer_size > 0 && !options.non_blocking)
-    return absl::InvalidArgumentError(
-        "log option max-buffer-size is only supported with mode=non-blocking");
+  GANTRY_ASSIGN_OR_RETURN(options.mode, LogMode::Parse(uri));
+  options.attributes = JsonAttributes(std::move(attributes));
+  if (options.attributes.size() > kMaxAttributes)
+    return absl::InvalidArgumentError("the attributes of a log are longer than 16 KiB");
   return options;
 }
 

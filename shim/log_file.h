@@ -15,6 +15,17 @@
 
 namespace gantry::shim {
 
+// What LogWriter is to do when the disk, or a log daemon, does not keep up.
+struct LogMode {
+  bool non_blocking = false;
+  uint64_t max_buffer_size = 0;  // 0: the default
+
+  // Takes mode=blocking|non-blocking and max-buffer-size, Docker's names. InvalidArgument for bad
+  // values, and for a size in blocking mode.
+  static absl::StatusOr<LogMode> Parse(const StdioUri& uri);
+  static bool IsKey(absl::string_view key) { return key == "mode" || key == "max-buffer-size"; }
+};
+
 // A log file that the shim writes itself (json-file, cri, file).
 //
 // With max-size=N the file is renamed to PATH.1 (PATH.1 to PATH.2, …) before it would grow beyond N
@@ -28,13 +39,13 @@ class LogFile final : public LogTarget {
     LogFormat format = LogFormat::kRaw;
     uint64_t max_size = 0;  // 0: no limit
     int max_file = 1;
-    // What LogWriter is to do when the disk does not keep up.
-    bool non_blocking = false;
-    uint64_t max_buffer_size = 0;  // 0: the default
+    LogMode mode;
+    std::string attributes;  // json-file: of every record; see JsonAttributes()
   };
 
-  // InvalidArgument for unknown options or values. The names are Docker's: max-size, max-file,
-  // mode=blocking|non-blocking, max-buffer-size.
+  // InvalidArgument for unknown options or values. The names are Docker's: max-size, max-file
+  // and those of LogMode; attr.NAME=VALUE (json-file) goes into each record as what Docker's
+  // options labels, env and tag make of a container. At most 16 KiB in all.
   static absl::StatusOr<Options> ParseOptions(const StdioUri& uri);
   // Makes missing parent directories (0755) and the file (0644; logs 0640).
   static absl::StatusOr<std::unique_ptr<LogFile>> Open(Options options);

@@ -34,7 +34,8 @@ class LogFileTest : public ::testing::Test {
     auto options = LogFile::ParseOptions(*uri);
     EXPECT_TRUE(options.ok()) << options.status();
     LogWriter::Open(
-        &loop_, {.path = options->path, .format = options->format},
+        &loop_,
+        {.path = options->path, .format = options->format, .attributes = options->attributes},
         [options = *options]() -> absl::StatusOr<std::unique_ptr<LogTarget>> {
           return LogFile::Open(options);
         },
@@ -185,8 +186,26 @@ TEST_F(LogFileTest, RefusesUnknownOptions) {
   auto options =
       LogFile::ParseOptions(*ParseStdioUri("cri:///x?mode=non-blocking&max-buffer-size=4m"));
   ASSERT_TRUE(options.ok()) << options.status();
-  EXPECT_TRUE(options->non_blocking);
-  EXPECT_EQ(options->max_buffer_size, 4u << 20);
+  EXPECT_TRUE(options->mode.non_blocking);
+  EXPECT_EQ(options->mode.max_buffer_size, 4u << 20);
+}
+
+TEST_F(LogFileTest, AttributesAreInEveryRecordAsDockerHasThem) {
+  std::string path = dir_ + "/x.log";
+  auto out = LogWriter::Stream(
+      OpenUri("json-file://" + path + "?attr.tag=web%2F1&attr.env=a%22b&max-size=1m"), "stdout");
+  out->Write("one\ntwo\n");
+  auto lines = Lines(path);
+  ASSERT_EQ(lines.size(), 2u);
+  for (const std::string& line : lines) {
+    EXPECT_TRUE(absl::StrContains(
+        line, R"(,"stream":"stdout","attrs":{"env":"a\"b","tag":"web/1"},"time":")"))
+        << line;
+  }
+  std::string much = "json-file:///x?attr.a=" + std::string(17000, 'x');
+  EXPECT_EQ(LogFile::ParseOptions(*ParseStdioUri(much)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(LogFile::ParseOptions(*ParseStdioUri("cri:///x?attr.a=b")).ok());
 }
 
 }  // namespace

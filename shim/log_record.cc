@@ -1,5 +1,9 @@
 #include "shim/log_record.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 
@@ -67,10 +71,57 @@ void AppendJsonString(std::string* out, absl::string_view text) {
   out->push_back('"');
 }
 
+// Before the text of a framed record.
+struct FrameHeader {
+  uint32_t length;
+  bool is_stderr;
+  bool partial;
+  int64_t nanos;
+};
+
+std::string FrameRecord(absl::string_view stream, absl::string_view text, bool partial,
+                        absl::Time now) {
+  FrameHeader header;
+  memset(&header, 0, sizeof header);
+  header.length = static_cast<uint32_t>(text.size());
+  header.is_stderr = stream == "stderr";
+  header.partial = partial;
+  header.nanos = absl::ToUnixNanos(now);
+  std::string record(reinterpret_cast<const char*>(&header), sizeof header);
+  record.append(text.data(), text.size());
+  return record;
+}
+
 }  // namespace
 
+std::string JsonAttributes(std::vector<std::pair<std::string, std::string>> attributes) {
+  if (attributes.empty()) return "";
+  std::sort(attributes.begin(), attributes.end());
+  std::string json;
+  for (const auto& [name, value] : attributes) {
+    json.append(json.empty() ? "{" : ",");
+    AppendJsonString(&json, name);
+    json.push_back(':');
+    AppendJsonString(&json, value);
+  }
+  json.push_back('}');
+  return json;
+}
+
+std::optional<FramedRecord> NextFramed(absl::string_view* records) {
+  FrameHeader header;
+  if (records->size() < sizeof header) return std::nullopt;
+  memcpy(&header, records->data(), sizeof header);
+  records->remove_prefix(sizeof header);
+  FramedRecord record{header.is_stderr ? "stderr" : "stdout", records->substr(0, header.length),
+                      header.partial, absl::FromUnixNanos(header.nanos)};
+  records->remove_prefix(record.text.size());
+  return record;
+}
+
 std::string FormatLogRecord(LogFormat format, absl::string_view stream, absl::string_view text,
-                            bool partial, absl::Time now) {
+                            bool partial, absl::Time now, absl::string_view attributes) {
+  if (format == LogFormat::kFramed) return FrameRecord(stream, text, partial, now);
   std::string record;
   record.reserve(text.size() + 96);
   if (format == LogFormat::kCri) {
@@ -80,8 +131,9 @@ std::string FormatLogRecord(LogFormat format, absl::string_view stream, absl::st
   }
   record.append("{\"log\":");
   AppendJsonString(&record, partial ? std::string(text) : absl::StrCat(text, "\n"));
-  absl::StrAppend(&record, ",\"stream\":\"", stream, "\",\"time\":\"", base::FormatRfc3339(now),
-                  "\"}\n");
+  absl::StrAppend(&record, ",\"stream\":\"", stream, "\"");
+  if (!attributes.empty()) absl::StrAppend(&record, ",\"attrs\":", attributes);
+  absl::StrAppend(&record, ",\"time\":\"", base::FormatRfc3339(now), "\"}\n");
   return record;
 }
 

@@ -135,7 +135,7 @@ std::shared_ptr<Sink> LogWriter::Stream(std::shared_ptr<LogWriter> log, std::str
 }
 
 void LogWriter::AppendLine(absl::string_view stream, absl::string_view text, bool partial) {
-  Append(FormatLogRecord(options_.format, stream, text, partial, absl::Now()));
+  Append(FormatLogRecord(options_.format, stream, text, partial, absl::Now(), options_.attributes));
 }
 
 void LogWriter::Append(absl::string_view record) {
@@ -145,7 +145,7 @@ void LogWriter::Append(absl::string_view record) {
     // As in Docker the newest is dropped, and one record fits always.
     if (options_.non_blocking && buffered > 0 && buffered + record.size() > options_.buffer) {
       if (dropped_++ == 0)
-        base::LogWarn("log lines are dropped: the disk does not keep up",
+        base::LogWarn("log lines are dropped: the disk or the log daemon does not keep up",
                       {{"path", options_.path}});
       return;
     }

@@ -27,6 +27,7 @@ class LogTarget {
 struct LogWriterOptions {
   std::string path;  // for messages
   LogFormat format = LogFormat::kRaw;
+  std::string attributes;  // of every record; see JsonAttributes()
   // Bytes that may wait for the disk.
   size_t buffer = 128 * 1024;
   // With a full buffer new records are dropped and counted; otherwise the streams are full, and the

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "shim/log_daemon.h"
 
 namespace gantry::shim {
 namespace {
@@ -30,7 +31,14 @@ absl::Status SetNonBlocking(int fd) {
 
 // One target takes both streams of these, whatever the URI of stderr says.
 bool IsLog(const StdioUri& uri) {
-  return uri.scheme == "file" || uri.scheme == "json-file" || uri.scheme == "cri";
+  return uri.scheme == "file" || uri.scheme == "json-file" || uri.scheme == "cri" ||
+         uri.scheme == "syslog" || uri.scheme == "journald";
+}
+
+void SetMode(const LogMode& mode, LogWriterOptions* writer) {
+  writer->non_blocking = mode.non_blocking;
+  if (mode.non_blocking)
+    writer->buffer = mode.max_buffer_size > 0 ? mode.max_buffer_size : kDefaultLogBuffer;
 }
 
 absl::StatusOr<mode_t> FileType(const std::string& path) {
@@ -126,10 +134,9 @@ absl::Status ProcessIo::OpenOutputs(const OpeningPtr& opening, const StdioConfig
     has_err = true;
   } else if (IsLog(out)) {
     has_err = true;
-    GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(out));
     LogStreams streams = {{"stdout", &out_sink_}};
     if (!config.terminal) streams.emplace_back("stderr", &err_sink_);
-    GANTRY_RETURN_IF_ERROR(OpenLog(opening, std::move(options), std::move(streams)));
+    GANTRY_RETURN_IF_ERROR(OpenLogOf(opening, config, out, std::move(streams)));
   } else {
     GANTRY_RETURN_IF_ERROR(OpenOutput(opening, out, "stdout", &out_sink_));
     if (!config.terminal) {
@@ -149,10 +156,10 @@ absl::Status ProcessIo::OpenOutput(const OpeningPtr& opening, const StdioUri& ur
   if (uri.scheme.empty()) return absl::OkStatus();
   if (uri.scheme != "fifo") {
     GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(uri));
-    return OpenLog(opening, std::move(options), {{name, sink}});
+    return OpenLogFile(opening, std::move(options), {{name, sink}});
   }
   GANTRY_ASSIGN_OR_RETURN(mode_t type, FileType(uri.path));
-  if (type == S_IFREG) return OpenLog(opening, {.path = uri.path}, {{name, sink}});
+  if (type == S_IFREG) return OpenLogFile(opening, {.path = uri.path}, {{name, sink}});
   if (type != S_IFIFO)
     return absl::InvalidArgumentError(
         absl::StrCat(name, " ", uri.path, " is neither a fifo nor a regular file"));
@@ -163,26 +170,54 @@ absl::Status ProcessIo::OpenOutput(const OpeningPtr& opening, const StdioUri& ur
   return absl::OkStatus();
 }
 
-absl::Status ProcessIo::OpenLog(const OpeningPtr& opening, LogFile::Options options,
-                                LogStreams streams) {
-  LogWriterOptions writer{.path = options.path, .format = options.format};
-  writer.non_blocking = options.non_blocking;
-  if (options.non_blocking)
-    writer.buffer = options.max_buffer_size > 0 ? options.max_buffer_size : kDefaultLogBuffer;
-  ++opening->steps;
-  LogWriter::Open(
-      loop_, std::move(writer),
+absl::Status ProcessIo::OpenLogFile(const OpeningPtr& opening, LogFile::Options options,
+                                    LogStreams streams) {
+  LogWriterOptions writer{
+      .path = options.path, .format = options.format, .attributes = options.attributes};
+  SetMode(options.mode, &writer);
+  return OpenLog(
+      opening, std::move(writer),
       [options = std::move(options)]() -> absl::StatusOr<std::unique_ptr<LogTarget>> {
         return LogFile::Open(options);
       },
-      [this, opening,
-       streams = std::move(streams)](absl::StatusOr<std::shared_ptr<LogWriter>> log) {
-        if (log.ok()) {
-          for (const auto& [name, sink] : streams) *sink = LogWriter::Stream(*log, name);
-          logs_.push_back(*std::move(log));
-        }
-        opening->End(log.status());
-      });
+      std::move(streams));
+}
+
+// Any of those that IsLog() names.
+absl::Status ProcessIo::OpenLogOf(const OpeningPtr& opening, const StdioConfig& config,
+                                  const StdioUri& uri, LogStreams streams) {
+  if (uri.scheme != "syslog" && uri.scheme != "journald") {
+    GANTRY_ASSIGN_OR_RETURN(LogFile::Options options, LogFile::ParseOptions(uri));
+    return OpenLogFile(opening, std::move(options), std::move(streams));
+  }
+  LogWriterOptions writer{.path = uri.scheme, .format = LogFormat::kFramed};
+  GANTRY_ASSIGN_OR_RETURN(LogMode mode, LogMode::Parse(uri));
+  SetMode(mode, &writer);
+  LogWriter::Opener open;
+  if (uri.scheme == "syslog") {
+    GANTRY_ASSIGN_OR_RETURN(SyslogOptions options, ParseSyslogOptions(uri, config.container_id));
+    open = [options = std::move(options)] { return OpenSyslog(options); };
+  } else {
+    GANTRY_ASSIGN_OR_RETURN(JournaldOptions options,
+                            ParseJournaldOptions(uri, config.container_id));
+    open = [options = std::move(options)] { return OpenJournald(options); };
+  }
+  return OpenLog(opening, std::move(writer), std::move(open), std::move(streams));
+}
+
+absl::Status ProcessIo::OpenLog(const OpeningPtr& opening, LogWriterOptions writer,
+                                LogWriter::Opener open, LogStreams streams) {
+  ++opening->steps;
+  LogWriter::Open(loop_, std::move(writer), std::move(open),
+                  [this, opening,
+                   streams = std::move(streams)](absl::StatusOr<std::shared_ptr<LogWriter>> log) {
+                    if (log.ok()) {
+                      for (const auto& [name, sink] : streams)
+                        *sink = LogWriter::Stream(*log, name);
+                      logs_.push_back(*std::move(log));
+                    }
+                    opening->End(log.status());
+                  });
   return absl::OkStatus();
 }
 

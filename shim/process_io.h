@@ -87,7 +87,11 @@ class ProcessIo {
                           std::shared_ptr<Sink>* sink);
   // `streams`: which sinks the log gets, by the name of the stream.
   using LogStreams = std::vector<std::pair<const char*, std::shared_ptr<Sink>*>>;
-  absl::Status OpenLog(const OpeningPtr& opening, LogFile::Options options, LogStreams streams);
+  absl::Status OpenLogOf(const OpeningPtr& opening, const StdioConfig& config, const StdioUri& uri,
+                         LogStreams streams);
+  absl::Status OpenLogFile(const OpeningPtr& opening, LogFile::Options options, LogStreams streams);
+  absl::Status OpenLog(const OpeningPtr& opening, LogWriterOptions writer, LogWriter::Opener open,
+                       LogStreams streams);
   absl::Status StartLogger(const OpeningPtr& opening, const StdioConfig& config,
                            const StdioUri& uri);
   void AwaitLogger(const OpeningPtr& opening, base::UniqueFd ready, const std::string& program);

@@ -64,7 +64,8 @@ absl::StatusOr<StdioUri> ParseStdioUri(absl::string_view text) {
     }
   }
   if (uri.scheme != "fifo" && uri.scheme != "file" && uri.scheme != "binary" &&
-      uri.scheme != "json-file" && uri.scheme != "cri" && uri.scheme != "attach")
+      uri.scheme != "json-file" && uri.scheme != "cri" && uri.scheme != "attach" &&
+      uri.scheme != "syslog" && uri.scheme != "journald")
     return absl::InvalidArgumentError(absl::StrCat("unknown STDIO scheme ", uri.scheme));
   if (!absl::StartsWith(uri.path, "/") || absl::StrContains(uri.path, '\0'))
     return absl::InvalidArgumentError(

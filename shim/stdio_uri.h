@@ -17,6 +17,7 @@ namespace gantry::shim {
 //   binary:///path?k=v&flag    a logging program
 //   json-file:///path?max-size=10m&max-file=3     a log in Docker's json-file format
 //   cri:///path?max-size=…&max-file=…             a log in the format of Kubernetes' CRI
+//   syslog:///, journald:///    a daemon's log, with the options of log_daemon.h
 //   attach:///path             a socket for clients (see proto/gantry/shim/v1/attach.proto)
 // Those that are logs take the socket's options, too: attach=/path, attach-wait=1, stdin-once=1.
 struct StdioUri {

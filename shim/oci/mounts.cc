@@ -147,10 +147,22 @@ absl::Status DetachPropagation(int tree, bool keep_shared, const std::string& pa
   return SetAttributes(tree, attr, AT_RECURSIVE, path);
 }
 
-// A path of the client, on the host; used once.
+// A path of the client, on the host; used once. "ROOT/./PATH" names a part of a volume: containers
+// may exchange directories for links in there at any time, so PATH is opened beneath ROOT
+// (CVE-2021-25741). An invalid descriptor and errno when it fails; EPERM for a PATH that leads out.
 base::UniqueFd OpenTree(const std::string& path, bool recursive) {
   unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0u);
-  return base::UniqueFd(open_tree(AT_FDCWD, path.c_str(), flags));  // path: the client's
+  size_t split = path.find("/./");
+  if (split == std::string::npos || split == 0)
+    return base::UniqueFd(open_tree(AT_FDCWD, path.c_str(), flags));  // path: the client's
+  absl::StatusOr<base::UniqueFd> part = base::Open(path.substr(0, split), O_PATH | O_DIRECTORY);
+  if (part.ok())
+    part = base::OpenUnder(part->get(), path.substr(split + 3), O_PATH, 0, base::Resolve::kBeneath);
+  if (!part.ok()) {
+    errno = base::ErrnoOf(part.status()) == EXDEV ? EPERM : base::ErrnoOf(part.status());
+    return base::UniqueFd();
+  }
+  return base::UniqueFd(open_tree(part->get(), "", flags | AT_EMPTY_PATH));  // path: none
 }
 
 // "uids=0-1000-10#20-2000-1;gids=…", as crun's option: inside, outside, count.

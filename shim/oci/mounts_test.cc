@@ -1,5 +1,15 @@
 #include "shim/oci/mounts.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -34,6 +44,71 @@ TEST(MountFlagsTest, PropagationWords) {
   EXPECT_EQ(*ParsePropagation(""), 0ul);
   EXPECT_EQ(*ParsePropagation("rshared"), static_cast<unsigned long>(MS_SHARED | MS_REC));
   EXPECT_FALSE(ParsePropagation("sharedd").ok());
+}
+
+// A part of a volume, in which somebody makes links.
+class VolumePartTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "clones of mounts need root";
+    char name[] = "/tmp/gantry-part-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    dir_ = name;
+    volume_ = dir_ + "/volume";
+    for (const char* sub : {"/volume/a/b", "/secret"}) ASSERT_TRUE(base::MakeDirs(dir_ + sub).ok());
+    ASSERT_EQ(symlink("a", (volume_ + "/inside").c_str()), 0);
+    ASSERT_EQ(symlink((dir_ + "/secret").c_str(), (volume_ + "/absolute").c_str()), 0);
+    ASSERT_EQ(symlink("../secret", (volume_ + "/relative").c_str()), 0);
+  }
+  void TearDown() override {
+    if (!dir_.empty()) {
+      EXPECT_TRUE(base::RemoveTree(dir_).ok());
+    }
+  }
+  static ino_t InodeOf(const std::string& path) {
+    struct stat st = {};
+    EXPECT_EQ(stat(path.c_str(), &st), 0) << path;
+    return st.st_ino;
+  }
+  static ino_t InodeOf(const base::UniqueFd& fd) {
+    struct stat st = {};
+    EXPECT_EQ(fstat(fd.get(), &st), 0);
+    return st.st_ino;
+  }
+
+  std::string dir_, volume_;
+};
+
+TEST_F(VolumePartTest, IsOpenedBeneathTheVolume) {
+  for (const char* good : {"a/b", "inside/b", "a/../a/b", "a/./b"}) {
+    auto tree = CloneTree(volume_ + "/./" + good, false);
+    ASSERT_TRUE(tree.ok()) << good << ": " << tree.status();
+    EXPECT_EQ(InodeOf(*tree), InodeOf(volume_ + "/a/b"));
+  }
+  for (const char* bad : {"absolute", "relative", "../secret", "a/../../secret", "/secret"})
+    EXPECT_EQ(CloneTree(volume_ + "/./" + bad, false).status().code(),
+              absl::StatusCode::kPermissionDenied)
+        << bad;
+  EXPECT_EQ(CloneTree(volume_ + "/./none", false).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(VolumePartTest, ARaceLeadsNowhere) {
+  std::atomic<bool> stop{false};
+  std::thread swapper([&] {
+    std::string a = volume_ + "/a", link = volume_ + "/absolute";
+    while (!stop) renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, link.c_str(), RENAME_EXCHANGE);
+  });
+  ino_t secret = InodeOf(dir_ + "/secret");
+  int opened = 0, refused = 0;
+  for (int i = 0; i < 20000; ++i) {
+    auto tree = CloneTree(volume_ + "/./a", false);
+    (tree.ok() ? opened : refused)++;
+    if (tree.ok() && InodeOf(*tree) == secret) ADD_FAILURE() << "escaped";
+  }
+  stop = true;
+  swapper.join();
+  EXPECT_GT(opened, 0);
+  EXPECT_GT(refused, 0);
 }
 
 }  // namespace

@@ -2,13 +2,11 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -19,11 +17,11 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "client/attach.h"
 #include "containerd/services/tasks/v1/tasks.methods.h"
 #include "ctl/terminal.h"
 #include "gantry/services/lifecycle/v1/lifecycle.methods.h"
 #include "gantry/services/volumes/v1/volumes.methods.h"
-#include "gantry/shim/v1/attach.pb.h"
 
 namespace gantry::ctl {
 namespace {
@@ -131,34 +129,6 @@ absl::StatusOr<client::ContainerRecord> WithVolumes(const client::Connection& co
   }
   record.mutable_spec()->set_value(base::DumpJson(spec));
   return record;
-}
-
-absl::StatusOr<base::UniqueFd> ConnectTo(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path)
-    return absl::FailedPreconditionError(absl::StrCat("nothing to attach to at \"", path, "\""));
-  memcpy(address.sun_path, path.data(), path.size());
-  base::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd || connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-    return base::ErrnoStatus(errno, absl::StrCat("connect to ", path));
-  return fd;
-}
-
-absl::StatusOr<base::UniqueFd> AttachTo(const std::string& path, bool with_stdin) {
-  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd fd, ConnectTo(path));
-  gantry::shim::v1::AttachRequest request;
-  request.set_stdin(with_stdin);
-  request.set_stdout(true);
-  request.set_stderr(true);
-  const std::string bytes = request.SerializeAsString();
-  std::string message = {0, 0, static_cast<char>(bytes.size() >> 8),
-                         static_cast<char>(bytes.size() & 0xff)};
-  GANTRY_RETURN_IF_ERROR(base::WriteAll(fd.get(), message + bytes));
-  char answer = 1;
-  if (read(fd.get(), &answer, 1) != 1 || answer != 0)
-    return absl::UnavailableError("the container's shim refused to let us attach");
-  return fd;
 }
 
 // Splits what comes without a terminal into our stdout and stderr.
@@ -335,8 +305,12 @@ absl::Status ParseManaged(const Arguments& args, RunOptions* run) {
   return absl::OkStatus();
 }
 
-absl::Status CreateManaged(const client::Connection& connection, const RunOptions& run,
-                           const client::ContainerRecord& given, const std::string& parent) {
+namespace {
+
+absl::StatusOr<life::CreateRequest> ManagedRequest(const client::Connection& connection,
+                                                   const RunOptions& run,
+                                                   const client::ContainerRecord& given,
+                                                   const std::string& parent) {
   GANTRY_ASSIGN_OR_RETURN(client::ContainerRecord record, WithVolumes(connection, run, given));
   life::CreateRequest request;
   request.set_id(record.id());
@@ -347,51 +321,67 @@ absl::Status CreateManaged(const client::Connection& connection, const RunOption
   request.set_parent(parent);
   life::Policy& policy = *request.mutable_policy();
   policy = run.policy;
-  GANTRY_ASSIGN_OR_RETURN(*request.mutable_spec(),
-                          ManagedSpec(record, policy.network_mode() == "networks"));
+  if (run.managed) {
+    GANTRY_ASSIGN_OR_RETURN(*request.mutable_spec(),
+                            ManagedSpec(record, policy.network_mode() == "networks"));
+    policy.set_manage_hostname(true);
+    policy.set_manage_hosts(true);
+    policy.set_manage_resolv_conf(true);
+  } else {
+    request.set_spec(record.spec().value());
+  }
   policy.set_name(run.name);
   policy.set_auto_remove(run.remove);
   auto signal = record.labels().find("gantry/stop-signal");
   if (signal != record.labels().end()) policy.set_stop_signal(signal->second);
   policy.set_hostname(run.spec.hostname.empty() ? record.id().substr(0, 12) : run.spec.hostname);
-  policy.set_manage_hostname(true);
-  policy.set_manage_hosts(true);
-  policy.set_manage_resolv_conf(true);
   policy.set_terminal(run.spec.terminal);
   policy.set_open_stdin(run.interactive);
   policy.set_stdin_once(run.interactive && !run.detach);
-  if (run.log_driver != "none")
+  if (run.managed && run.log_driver != "none")
     policy.set_log_uri(absl::StrCat("json-file://{dir}/", record.id(), "-json.log"));
+  return request;
+}
+
+// The next message of `stream`, which is to be of the kind that `is` tells.
+absl::Status ReadNext(client::rpc::Reader<life::RunResponse>& stream,
+                      life::RunResponse::WhatCase is, life::RunResponse* message) {
+  if (stream.Read(message) && message->what_case() == is) return absl::OkStatus();
+  absl::Status status = stream.Finish();
+  return status.ok() ? absl::InternalError("gantryd ended the call without an answer") : status;
+}
+
+}  // namespace
+
+absl::Status CreateManaged(const client::Connection& connection, const RunOptions& run,
+                           const client::ContainerRecord& record, const std::string& parent) {
+  GANTRY_ASSIGN_OR_RETURN(life::CreateRequest request,
+                          ManagedRequest(connection, run, record, parent));
   life::CreateResponse response;
   return connection.Call(Methods::kCreate, request, &response);
 }
 
 absl::StatusOr<int> RunManaged(const client::Connection& connection, const RunOptions& run,
-                               const std::string& id) {
+                               const client::ContainerRecord& record, const std::string& parent) {
+  GANTRY_ASSIGN_OR_RETURN(life::CreateRequest request,
+                          ManagedRequest(connection, run, record, parent));
   GANTRY_ASSIGN_OR_RETURN(base::UniqueFd signals,
                           WatchSignals({SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH}));
-  life::WaitRequest wait;
-  wait.set_id(id);
-  wait.set_condition(run.remove ? "removed" : "next-exit");
-  life::WaitResponse ended;
-  client::Batch batch(connection);
-  const size_t waiting = batch.Start(Methods::kWait, wait, &ended);
-  life::StartRequest start;
-  start.set_id(id);
-  start.set_expect_attach(true);
-  life::StartResponse started;
-  GANTRY_RETURN_IF_ERROR(connection.Call(Methods::kStart, start, &started));
-  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd socket,
-                          AttachTo(started.container().state().attach_path(), run.interactive));
+  auto stream = connection.Open(Methods::kRun, request);
+  life::RunResponse message;
+  GANTRY_RETURN_IF_ERROR(ReadNext(stream, life::RunResponse::kRunning, &message));
+  GANTRY_ASSIGN_OR_RETURN(
+      base::UniqueFd socket,
+      client::Attach(message.running().state().attach_path(), {run.interactive, true, true}));
   RawTerminal raw;
   if (run.spec.terminal && run.interactive) {
     GANTRY_RETURN_IF_ERROR(raw.Enter(STDIN_FILENO));
-    Resize(connection, id);
+    Resize(connection, record.id());
   }
-  GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, id, socket.get(), signals.get()));
+  GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, record.id(), socket.get(), signals.get()));
   raw.Restore();
-  GANTRY_RETURN_IF_ERROR(batch.Wait(waiting));
-  return static_cast<int>(ended.exit_code());
+  GANTRY_RETURN_IF_ERROR(ReadNext(stream, life::RunResponse::kEnded, &message));
+  return static_cast<int>(message.ended().exit_code());
 }
 
 }  // namespace gantry::ctl

@@ -33,9 +33,11 @@ absl::StatusOr<std::vector<gantry::services::networks::v1::PortBinding>> ParsePu
 // Makes the container that `record` describes, with its volumes.
 absl::Status CreateManaged(const client::Connection& connection, const RunOptions& run,
                            const client::ContainerRecord& record, const std::string& parent);
-// Starts it with our standard streams and waits for its end; returns its exit code.
+// Makes and starts it in one call, with our standard streams, and waits for its end; returns its
+// exit code. One that cannot be started does not stay. Also for containers that are not `managed`,
+// without detaching: they leave no log then.
 absl::StatusOr<int> RunManaged(const client::Connection& connection, const RunOptions& run,
-                               const std::string& id);
+                               const client::ContainerRecord& record, const std::string& parent);
 
 }  // namespace gantry::ctl
 

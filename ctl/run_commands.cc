@@ -165,19 +165,41 @@ absl::StatusOr<int> Fail(const client::Connection& connection, const NewContaine
   return StartFailureCode(status);
 }
 
-// One whose life gantryd keeps up. What cannot be started does not stay, as with the others.
-absl::StatusOr<int> RunKept(const client::Connection& connection, const RunOptions& run,
-                            const std::string& id) {
-  absl::StatusOr<int> code = 0;
-  if (run.detach) {
-    absl::Status started = StartManaged(connection, id);
-    if (started.ok()) PrintOut(id + "\n");
-    if (!started.ok()) code = started;
-  } else {
-    code = RunManaged(connection, run, id);
+// In the background, kept up by gantryd. What cannot be started does not stay, as with the others.
+absl::StatusOr<int> StartKept(const client::Connection& connection, const std::string& id) {
+  absl::Status started = StartManaged(connection, id);
+  if (started.ok()) {
+    PrintOut(id + "\n");
+    return 0;
   }
-  if (code.ok()) return code;
   (void)RemoveManaged(connection, id, /*force=*/true);
+  PrintError(started);
+  return StartFailureCode(started);
+}
+
+// Whether gantryd can make, start and watch it in one call: in the foreground, and with nothing
+// that needs the single steps (a way to detach, the pid before the start, another shim).
+bool IsOneCall(const RunOptions& run) {
+  if (run.detach) return false;
+  if (run.managed) return true;
+  return run.remove && !run.spec.terminal && run.pid_file.empty() && run.runtime == kDefaultRuntime;
+}
+
+absl::StatusOr<int> TryOneCall(const client::Connection& connection, const RunOptions& run,
+                               bool verify) {
+  GANTRY_ASSIGN_OR_RETURN(RunnableImage image, GetRunnableImage(connection, run.image, run.pull,
+                                                                run.snapshotter, run.user, verify));
+  GANTRY_ASSIGN_OR_RETURN(client::ContainerRecord record, MakeRecord(run, image, connection.ns()));
+  return RunManaged(connection, run, record, image.chain_id);
+}
+
+absl::StatusOr<int> RunOneCall(const client::Connection& connection, const RunOptions& run) {
+  GANTRY_RETURN_IF_ERROR(CheckNameFree(connection, run.name));
+  auto code = TryOneCall(connection, run, /*verify=*/false);
+  // The layers may have been collected since they were last seen.
+  if (absl::IsNotFound(code.status()) && absl::StrContains(code.status().message(), "snapshot"))
+    code = TryOneCall(connection, run, /*verify=*/true);
+  if (code.ok() || absl::IsUnimplemented(code.status())) return code;
   PrintError(code.status());
   return StartFailureCode(code.status());
 }
@@ -187,8 +209,13 @@ absl::StatusOr<int> Run(const Invocation& call) {
   if (run.spec.terminal && !run.detach && !isatty(STDIN_FILENO) && run.interactive) {
     return absl::InvalidArgumentError("-t needs a terminal on standard input; use -i alone here");
   }
+  if (IsOneCall(run)) {
+    auto code = RunOneCall(call.connection, run);
+    // A daemon that knows containerd's services only does it step by step.
+    if (run.managed || !absl::IsUnimplemented(code.status())) return code;
+  }
   GANTRY_ASSIGN_OR_RETURN(NewContainer made, Create(call.connection, run));
-  if (run.managed) return RunKept(call.connection, run, made.record.id());
+  if (run.managed) return StartKept(call.connection, made.record.id());
   if (run.detach) {
     absl::Status status = StartDetached(call.connection, run, made);
     if (!status.ok()) return Fail(call.connection, made, status);

@@ -327,7 +327,7 @@ absl::StatusOr<RunOptions> ParseRunOptions(const Arguments& args) {
   run.interactive = args.Bool("interactive");
   run.remove = args.Bool("rm");
   run.pull = args.String("pull", "missing");
-  run.runtime = args.String("runtime", "io.containerd.runc.v2");
+  run.runtime = args.String("runtime", kDefaultRuntime);
   run.snapshotter = args.String("snapshotter", "overlayfs");
   run.log_driver = args.String("log-driver", "json-file");
   if (run.log_driver != "json-file" && run.log_driver != "none") {

@@ -13,6 +13,9 @@
 
 namespace gantry::ctl {
 
+// The runtime that containers get: gantry-shim under the name that clients of containerd use.
+inline constexpr char kDefaultRuntime[] = "io.containerd.runc.v2";
+
 // -v NAME:DST[:ro].
 struct NamedVolume {
   std::string name;

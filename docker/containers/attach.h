@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "base/unique_fd.h"
+#include "client/attach.h"
 #include "docker/http/exchange.h"
 
 namespace gantry::docker {
@@ -21,16 +20,7 @@ namespace gantry::docker {
 inline constexpr char kRawStream[] = "application/vnd.docker.raw-stream";
 inline constexpr char kMultiplexedStream[] = "application/vnd.docker.multiplexed-stream";
 
-struct AttachStreams {
-  bool in = false;
-  bool out = false;
-  bool err = false;
-};
-
-// Connects to a shim's socket and becomes part of the streams. Blocks, 10 seconds at most. NotFound
-// when nobody listens there any more.
-absl::StatusOr<base::UniqueFd> ConnectStreams(const std::string& path,
-                                              const AttachStreams& streams);
+using client::AttachStreams;
 
 // The header for a stream with or without a terminal, as the client's version of the API has it.
 const char* StreamType(const http::Request& request, bool terminal);

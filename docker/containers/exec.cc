@@ -276,7 +276,7 @@ absl::Status ContainerService::ExecStart(const ExchangePtr& exchange) {
     GANTRY_RETURN_IF_ERROR(StartProcess(record));
     // Output that is kept for a client who will not come goes nowhere once one has left.
     if (!record.attach_path.empty())
-      ConnectStreams(record.attach_path, streams).status().IgnoreError();
+      client::Attach(record.attach_path, streams).status().IgnoreError();
     exchange->ReplyEmpty(200);
     return absl::OkStatus();
   }
@@ -294,7 +294,7 @@ absl::Status ContainerService::ExecStart(const ExchangePtr& exchange) {
       Empty nothing;
       context_.gantryd.Call(tasks::TasksMethods::kResizePty, resize, &nothing).IgnoreError();
     }
-    fd = ConnectStreams(record.attach_path, streams);
+    fd = client::Attach(record.attach_path, streams);
     started = fd.status();
   }
   if (!started.ok()) {

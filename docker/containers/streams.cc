@@ -54,7 +54,7 @@ absl::Status ContainerService::Attach(const ExchangePtr& exchange) {
   AttachStreams streams = WantedStreams(query, found.document.config);
   base::UniqueFd fd;
   if (query.Bool("stream") && found.running()) {
-    GANTRY_ASSIGN_OR_RETURN(fd, ConnectStreams(found.state().attach_path(), streams));
+    GANTRY_ASSIGN_OR_RETURN(fd, client::Attach(found.state().attach_path(), streams));
   }
   auto client = exchange->Hijack(StreamType(exchange->request(), found.document.config.tty));
   if (client == nullptr) return absl::OkStatus();
@@ -74,7 +74,7 @@ absl::Status ContainerService::AttachWebSocket(const ExchangePtr& exchange) {
     return absl::FailedPreconditionError(absl::StrCat("container ", found.id(), " is not running"));
   }
   AttachStreams streams = WantedStreams(exchange->query(), found.document.config);
-  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd fd, ConnectStreams(found.state().attach_path(), streams));
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd fd, client::Attach(found.state().attach_path(), streams));
   auto client = exchange->AcceptWebSocket();
   if (client != nullptr) client->Splice(std::move(fd));
   return absl::OkStatus();

@@ -56,24 +56,58 @@ ContainerRecord RecordOf(const v1::CreateRequest& request, const std::string& sn
 void Manager::Create(const std::string& ns, v1::CreateRequest request,
                      Done<v1::CreateResponse> done) {
   pool_.Run([this, ns, request = std::move(request), done = std::move(done)]() mutable {
-    const bool start = request.start();
-    v1::StartRequest first;
-    first.set_id(request.id());
-    first.set_expect_attach(request.expect_attach());
-    absl::StatusOr<v1::CreateResponse> created = CreateNow(ns, std::move(request));
-    if (!start || !created.ok()) return done(std::move(created));
-    Start(ns, std::move(first),
-          [done = std::move(done)](absl::StatusOr<v1::StartResponse> started) mutable {
-            if (!started.ok()) return done(started.status());
-            v1::CreateResponse response;
-            *response.mutable_container() = std::move(*started->mutable_container());
-            done(std::move(response));
-          });
+    done(CreateNow(ns, std::move(request), Durability::kSync));
   });
 }
 
+void Manager::Run(const std::string& ns, v1::CreateRequest request, Done<Running> started,
+                  Done<v1::WaitResponse> ended) {
+  pool_.Run([this, ns, request = std::move(request), started = std::move(started),
+             ended = std::move(ended)]() mutable {
+    const std::string id = request.id();
+    // One that is removed at its end would be removed after a power loss, too.
+    const bool fleeting = request.policy().auto_remove();
+    auto created =
+        CreateNow(ns, std::move(request), fleeting ? Durability::kNone : Durability::kSync);
+    if (!created.ok()) return started(created.status());
+    OnStrand<Running>(
+        ns, id, std::move(started),
+        [this, ended = std::move(ended)](const EntryPtr& entry, Done<Running> started) mutable {
+          RunCreated(entry, std::move(started), std::move(ended));
+        });
+  });
+}
+
+void Manager::RunCreated(const EntryPtr& entry, Done<Running> started,
+                         Done<v1::WaitResponse> ended) {
+  v1::StartRequest start;
+  start.set_id(entry->id);
+  start.set_expect_attach(true);
+  StartByUser(
+      entry, start,
+      [this, entry, started = std::move(started),
+       ended = std::move(ended)](absl::StatusOr<v1::StartResponse> response) mutable {
+        if (!response.ok()) {
+          if (!entry->gone) {
+            absl::Status removed = RemoveNow(entry, /*volumes=*/true, Durability::kNone);
+            if (!removed.ok())
+              base::LogError("remove a container that could not be started",
+                             {{"id", entry->id}, {"error", removed.message()}});
+          }
+          return started(response.status());
+        }
+        // On its strand, so it cannot have ended for us yet.
+        v1::WaitRequest wait;
+        wait.set_id(entry->id);
+        wait.set_condition(entry->container.policy().auto_remove() ? "removed" : "not-running");
+        uint64_t number = Wait(entry->ns, wait, std::move(ended));
+        started(Running{std::move(*response->mutable_container()), number});
+      });
+}
+
 absl::StatusOr<v1::CreateResponse> Manager::CreateNow(const std::string& ns,
-                                                      v1::CreateRequest request) {
+                                                      v1::CreateRequest request,
+                                                      Durability durability) {
   GANTRY_RETURN_IF_ERROR(CheckCreate(request));
   if (!request.policy().volumes().empty() && deps_.volumes == nullptr) {
     return absl::FailedPreconditionError("this gantryd has no volumes");
@@ -117,10 +151,8 @@ absl::StatusOr<v1::CreateResponse> Manager::CreateNow(const std::string& ns,
   if (made.ok()) made = MakeParts(*entry, request, snapshotter);
   base::CrashPoint("lifecycle.create.made");
   if (made.ok()) {
-    // One that runs at once and is removed at its end would be removed after a power loss, too.
-    const bool fleeting = request.start() && request.policy().auto_remove();
     made = RecordCreation(*entry, RecordOf(request, snapshotter, std::move(spec)), container,
-                          fleeting ? Durability::kNone : Durability::kSync, &*intent);
+                          durability, &*intent);
   }
   if (!made.ok()) {
     absl::Status undone = intent.ok() ? RemoveParts(what) : absl::OkStatus();

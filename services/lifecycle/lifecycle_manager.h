@@ -76,6 +76,13 @@ class LifecycleManager {
   // `done` runs once, on a worker or the calling thread; it must not block. `ns` is not empty.
   virtual void Create(const std::string& ns, lifecycle::v1::CreateRequest request,
                       Done<lifecycle::v1::CreateResponse> done) = 0;
+  struct Running {
+    lifecycle::v1::Container container;
+    uint64_t wait = 0;  // for CancelWait()
+  };
+  // `ended` runs once after `started` has got a container, and never otherwise.
+  virtual void Run(const std::string& ns, lifecycle::v1::CreateRequest request,
+                   Done<Running> started, Done<lifecycle::v1::WaitResponse> ended) = 0;
   virtual void Start(const std::string& ns, lifecycle::v1::StartRequest request,
                      Done<lifecycle::v1::StartResponse> done) = 0;
   virtual void Stop(const std::string& ns, lifecycle::v1::StopRequest request,

@@ -1,5 +1,6 @@
 #include "services/lifecycle/lifecycle_service.h"
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -77,6 +78,106 @@ class WaitCall final : public Reactor {
   const std::shared_ptr<Shared> shared_;
 };
 
+// A Run: the container as it runs, then its end.
+class RunCall final : public grpc::ServerWriteReactor<api::RunResponse> {
+ public:
+  explicit RunCall(LifecycleManager* manager) : shared_(std::make_shared<Shared>()) {
+    shared_->call = this;
+    shared_->manager = manager;
+  }
+
+  void Begin(const std::string& ns, const api::CreateRequest& request) {
+    auto shared = shared_;
+    shared->manager->Run(
+        ns, request,
+        [shared](absl::StatusOr<LifecycleManager::Running> running) {
+          if (!running.ok()) return End(*shared, running.status());
+          if (!KeepWait(*shared, running->wait)) return shared->manager->CancelWait(running->wait);
+          api::RunResponse message;
+          *message.mutable_running() = std::move(running->container);
+          Send(*shared, std::move(message), /*last=*/false);
+        },
+        [shared](absl::StatusOr<api::WaitResponse> ended) {
+          if (!ended.ok()) return End(*shared, ended.status());
+          api::RunResponse message;
+          *message.mutable_ended() = *std::move(ended);
+          Send(*shared, std::move(message), /*last=*/true);
+        });
+  }
+  void Refuse(const absl::Status& status) { End(*shared_, status); }
+
+  void OnWriteDone(bool ok) override {
+    std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->writing = false;
+    if (!ok && shared_->status.ok()) shared_->status = absl::CancelledError("context canceled");
+    if (!ok) shared_->queue.clear();
+    Advance(*shared_);
+  }
+  void OnCancel() override {
+    uint64_t wait = 0;
+    {
+      std::lock_guard<std::mutex> lock(shared_->mutex);
+      if (shared_->call == nullptr) return;
+      wait = std::exchange(shared_->wait, 0);
+      shared_->cancelled = true;
+      shared_->ending = true;
+      shared_->status = absl::CancelledError("context canceled");
+      shared_->queue.clear();
+      Advance(*shared_);
+    }
+    if (wait != 0) shared_->manager->CancelWait(wait);
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  // What the manager's answers and gRPC's threads share; the answers may outlive the call.
+  struct Shared {
+    LifecycleManager* manager = nullptr;
+    std::mutex mutex;
+    RunCall* call = nullptr;  // null once the call is finished
+    std::deque<api::RunResponse> queue;
+    api::RunResponse current;  // being written
+    bool writing = false;
+    bool ending = false;  // finish when the queue is empty
+    bool cancelled = false;
+    uint64_t wait = 0;
+    absl::Status status;
+  };
+
+  static bool KeepWait(Shared& shared, uint64_t wait) {
+    std::lock_guard<std::mutex> lock(shared.mutex);
+    if (shared.cancelled || shared.call == nullptr) return false;
+    shared.wait = wait;
+    return true;
+  }
+  static void Send(Shared& shared, api::RunResponse message, bool last) {
+    std::lock_guard<std::mutex> lock(shared.mutex);
+    shared.queue.push_back(std::move(message));
+    if (last) shared.ending = true;
+    Advance(shared);
+  }
+  static void End(Shared& shared, const absl::Status& status) {
+    std::lock_guard<std::mutex> lock(shared.mutex);
+    shared.ending = true;
+    if (shared.status.ok()) shared.status = status;
+    Advance(shared);
+  }
+  // With the lock: the next step, unless a write is under way.
+  static void Advance(Shared& shared) {
+    if (shared.call == nullptr || shared.writing) return;
+    if (!shared.queue.empty()) {
+      shared.current = std::move(shared.queue.front());
+      shared.queue.pop_front();
+      shared.writing = true;
+      return shared.call->StartWrite(&shared.current);
+    }
+    if (shared.ending || !shared.status.ok())
+      std::exchange(shared.call, nullptr)->Finish(ToGrpc(shared.status));
+  }
+
+  const std::shared_ptr<Shared> shared_;
+};
+
 class LifecycleService final : public api::Lifecycle::CallbackService {
  public:
   explicit LifecycleService(LifecycleManager* manager) : manager_(manager) {}
@@ -97,6 +198,18 @@ class LifecycleService final : public api::Lifecycle::CallbackService {
   GANTRY_LIFECYCLE_METHOD(ConnectNetwork, api::ConnectNetworkRequest, Empty)
   GANTRY_LIFECYCLE_METHOD(DisconnectNetwork, api::DisconnectNetworkRequest, Empty)
 #undef GANTRY_LIFECYCLE_METHOD
+
+  grpc::ServerWriteReactor<api::RunResponse>* Run(ServerContext* context,
+                                                  const api::CreateRequest* request) override {
+    Context ctx = FromServerContext(*context);
+    auto* call = new RunCall(manager_);
+    if (absl::Status status = RequireNamespace(ctx); status.ok()) {
+      call->Begin(ctx.ns, *request);
+    } else {
+      call->Refuse(status);
+    }
+    return call;
+  }
 
   Reactor* Wait(ServerContext* context, const api::WaitRequest* request,
                 api::WaitResponse* response) override {

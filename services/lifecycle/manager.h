@@ -43,6 +43,8 @@ class Manager final : public LifecycleManager {
 
   void Create(const std::string& ns, v1::CreateRequest request,
               Done<v1::CreateResponse> done) override;
+  void Run(const std::string& ns, v1::CreateRequest request, Done<Running> started,
+           Done<v1::WaitResponse> ended) override;
   void Start(const std::string& ns, v1::StartRequest request,
              Done<v1::StartResponse> done) override;
   void Stop(const std::string& ns, v1::StopRequest request, Done<v1::StopResponse> done) override;
@@ -99,7 +101,9 @@ class Manager final : public LifecycleManager {
   void Notify(std::vector<Waiter> waiters, const absl::StatusOr<v1::WaitResponse>& answer);
 
   // create.cc
-  absl::StatusOr<v1::CreateResponse> CreateNow(const std::string& ns, v1::CreateRequest request);
+  absl::StatusOr<v1::CreateResponse> CreateNow(const std::string& ns, v1::CreateRequest request,
+                                               Durability durability);
+  void RunCreated(const EntryPtr& entry, Done<Running> started, Done<v1::WaitResponse> ended);
   absl::Status MakeParts(Entry& entry, const v1::CreateRequest& request,
                          const std::string& snapshotter);
   absl::Status RecordCreation(Entry& entry, ContainerRecord record, v1::Container container,

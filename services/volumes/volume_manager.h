@@ -16,7 +16,10 @@ namespace gantry::services {
 
 class Db;
 
-namespace volumes = gantry::services::volumes::v1;
+// The messages: volumes::Volume.
+namespace volumes {
+using namespace v1;
+}
 
 // All methods may block and may be called from any thread; what each does, and its errors, is said
 // in volumes.proto.

@@ -90,6 +90,7 @@ class Fsck::Run {
     GANTRY_RETURN_IF_ERROR(CheckWorkDirs());
     GANTRY_RETURN_IF_ERROR(CheckContainerDirs());
     GANTRY_RETURN_IF_ERROR(CheckTemporary());
+    GANTRY_RETURN_IF_ERROR(CheckVolumes());
     GANTRY_RETURN_IF_ERROR(CheckMounts());
     GANTRY_RETURN_IF_ERROR(CheckShimSockets());
     GANTRY_RETURN_IF_ERROR(CheckCgroups());
@@ -334,6 +335,59 @@ class Fsck::Run {
     return absl::OkStatus();
   }
 
+  // Names of volumes by namespace, and those that running containers use.
+  absl::Status ReadVolumes(std::set<std::pair<std::string, std::string>>* volumes) {
+    return deps_.db->View([&](const ReadView& view) -> absl::Status {
+      GANTRY_RETURN_IF_ERROR(
+          view.Scan(KeyPrefix({"vol"}), [&](absl::string_view rest, absl::string_view) {
+            std::vector<absl::string_view> parts = SplitKey(rest);
+            volumes->emplace(parts[0], parts[1]);
+            return true;
+          }));
+      return view.Scan(KeyPrefix({"vlu"}), [&](absl::string_view rest, absl::string_view value) {
+        std::vector<absl::string_view> parts = SplitKey(rest);
+        if (value == "m") mounted_volumes_.emplace(parts[0], parts[1]);
+        return true;
+      });
+    });
+  }
+
+  // A directory without a record is reported and never removed: it may be all that is left of
+  // somebody's data.
+  absl::Status CheckVolumes() {
+    std::set<std::pair<std::string, std::string>> volumes;
+    GANTRY_RETURN_IF_ERROR(ReadVolumes(&volumes));
+    std::string root = absl::StrCat(deps_.root, "/volumes");
+    GANTRY_ASSIGN_OR_RETURN(std::vector<std::string> namespaces, ListIfThere(root));
+    for (const std::string& ns : namespaces) {
+      if (ns == ".trash") continue;
+      auto names = base::ListDir(absl::StrCat(root, "/", ns));
+      for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+        ++seen_["volume"];
+        std::string path = absl::StrCat(root, "/", ns, "/", name);
+        if (volumes.erase({ns, name}) > 0 || !IsOlderThan(path, grace_)) continue;
+        GANTRY_ASSIGN_OR_RETURN(bool made, AnyRecord(Key({"vol", ns, name})));
+        if (made) continue;
+        Found("volume", path, "a directory that no record knows",
+              "look at what it holds, then remove it by hand", nullptr);
+      }
+    }
+    for (const auto& [ns, name] : volumes) {
+      GANTRY_ASSIGN_OR_RETURN(bool there, AnyRecord(Key({"vol", ns, name})));
+      if (!there || base::Exists(absl::StrCat(root, "/", ns, "/", name))) continue;
+      Found("volume", absl::StrCat(ns, "/", name), "its directory is missing",
+            "restart gantryd: it makes an empty one", nullptr);
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether `target` is, or lies in, a volume that a running container uses.
+  bool IsVolumeInUse(absl::string_view target) const {
+    if (!absl::ConsumePrefix(&target, absl::StrCat(deps_.root, "/volumes/"))) return false;
+    std::vector<std::string> parts = absl::StrSplit(target, '/');
+    return parts.size() >= 3 && mounted_volumes_.contains({parts[0], parts[1]});
+  }
+
   // Mounts below our directories that no bundle explains.
   absl::Status CheckMounts() {
     GANTRY_ASSIGN_OR_RETURN(std::string table, base::ReadFile("/proc/self/mountinfo", 64 << 20));
@@ -347,6 +401,7 @@ class Fsck::Run {
       ++seen_["mount"];
       // Goes with its directory.
       if (absl::StartsWith(target, absl::StrCat(deps_.state, "/tmp/"))) continue;
+      if (IsVolumeInUse(target)) continue;
       absl::string_view rest = target;
       if (absl::ConsumePrefix(&rest, BundleDir() + "/")) {
         std::vector<std::string> parts = absl::StrSplit(rest, '/');
@@ -441,10 +496,11 @@ class Fsck::Run {
   const absl::Duration grace_;
   std::set<std::pair<std::string, std::string>> tasks_;
   std::set<std::string> sockets_;
+  std::set<std::pair<std::string, std::string>> mounted_volumes_;
   std::map<std::string, int64_t> seen_ = {
-      {"blob", 0},     {"snapshot", 0},        {"bundle", 0},       {"mount", 0},
-      {"shim", 0},     {"cgroup", 0},          {"intent", 0},       {"upload", 0},
-      {"work dir", 0}, {"temporary mount", 0}, {"container dir", 0}};
+      {"blob", 0},     {"snapshot", 0},        {"bundle", 0},        {"mount", 0},
+      {"shim", 0},     {"cgroup", 0},          {"intent", 0},        {"upload", 0},
+      {"work dir", 0}, {"temporary mount", 0}, {"container dir", 0}, {"volume", 0}};
   Report report_;
 };
 

@@ -217,6 +217,36 @@ TEST_F(FsckTest, StrayMounts) {
   EXPECT_THAT(*base::ReadFile("/proc/self/mountinfo", 64 << 20), Not(HasSubstr(dir_)));
 }
 
+// Data of users: what has no record is told, and kept.
+TEST_F(FsckTest, VolumesAndTheirMounts) {
+  std::string volumes = dir_ + "/root/volumes/default/";
+  for (const char* name : {"stray", "known", "ended"})
+    ASSERT_TRUE(base::MakeDirs(volumes + name + "/_data").ok());
+  ASSERT_TRUE(db_->Update(Durability::kNone,
+                          [](Tx& tx) {
+                            for (const char* name : {"known", "ended", "lost"})
+                              tx.Put(Key({"vol", "default", name}), "");
+                            tx.Put(Key({"vlu", "default", "known", "c1"}), "m");
+                            tx.Put(Key({"vlu", "default", "ended", "c1"}), "");
+                            return absl::OkStatus();
+                          })
+                  .ok());
+  for (const char* name : {"known", "ended"}) {
+    std::string target = volumes + name + "/_data";
+    ASSERT_EQ(mount("none", target.c_str(), "tmpfs", 0, "size=4k"), 0) << strerror(errno);
+  }
+  std::vector<std::string> objects;
+  Fsck::Report report = Check(true);
+  for (const auto& finding : report.findings())
+    objects.push_back(absl::StrCat(finding.kind(), " ", finding.object()));
+  EXPECT_THAT(objects,
+              ::testing::UnorderedElementsAre("volume " + volumes + "stray", "volume default/lost",
+                                              "mount " + volumes + "ended/_data"));
+  EXPECT_TRUE(base::Exists(volumes + "stray/_data"));
+  EXPECT_EQ(umount2((volumes + "known/_data").c_str(), MNT_DETACH), 0);
+  EXPECT_NE(umount2((volumes + "ended/_data").c_str(), MNT_DETACH), 0);
+}
+
 TEST_F(FsckTest, IntentsThatNobodyEnded) {
   google::protobuf::StringValue payload;
   ASSERT_TRUE(db_->Update(Durability::kNone,

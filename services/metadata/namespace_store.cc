@@ -22,10 +22,8 @@ std::string NamespaceKey(absl::string_view name) { return Key({kTableNamespaces,
 absl::StatusOr<std::vector<std::string>> Contents(const ReadView& view, absl::string_view name) {
   std::vector<std::string> found;
   const std::pair<absl::string_view, absl::string_view> kTables[] = {
-      {kTableImages, "images"},
-      {kTableBlobs, "blobs"},
-      {kTableContainers, "containers"},
-      {kTableSandboxes, "sandboxes"},
+      {kTableImages, "images"},       {kTableBlobs, "blobs"}, {kTableContainers, "containers"},
+      {kTableSandboxes, "sandboxes"}, {"vol", "volumes"},  // see services/volumes/volume_records.h
   };
   for (const auto& [table, word] : kTables) {
     GANTRY_ASSIGN_OR_RETURN(bool any, view.AnyWith(KeyPrefix({table, name})));

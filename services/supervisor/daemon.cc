@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -59,6 +60,9 @@
 #include "services/transfer/transfer.h"
 #include "services/transfer/transfer_service.h"
 #include "services/version/version_service.h"
+#include "services/volumes/rootfs_view.h"
+#include "services/volumes/volume_manager.h"
+#include "services/volumes/volumes_service.h"
 #include "snapshotter/driver.h"
 #include "snapshotter/registry.h"
 
@@ -83,6 +87,7 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenStores());
     GANTRY_RETURN_IF_ERROR(OpenSnapshots());
     GANTRY_RETURN_IF_ERROR(OpenTasks());
+    GANTRY_RETURN_IF_ERROR(OpenVolumes());
     GANTRY_RETURN_IF_ERROR(OpenLifecycle());
     GANTRY_RETURN_IF_ERROR(OpenTransfer());
     StartCollector();
@@ -195,12 +200,49 @@ class DaemonImpl final : public Daemon {
     deps.snapshots = snapshots_.get();
     deps.tasks = tasks_.get();
     deps.exits = exits_.get();
+    deps.volumes = volumes_.get();
     LifecycleManager::Options options;
     options.root = config_.root;
     options.attach_dir = absl::StrCat(config_.state, "/a");
     options.default_snapshotter = config_.default_snapshotter;
     GANTRY_ASSIGN_OR_RETURN(lifecycle_, LifecycleManager::Open(deps, std::move(options)));
     return lifecycle_->Recover();
+  }
+
+  absl::Status OpenVolumes() {
+    VolumeManager::Options options;
+    options.root = config_.root;
+    options.with_rootfs = [this](const std::string& ns, const std::string& id,
+                                 const std::function<absl::Status(const std::string&)>& use) {
+      return WithRootfs({.ns = ns}, id, use);
+    };
+    GANTRY_ASSIGN_OR_RETURN(volumes_, OpenVolumeManager(db_.get(), std::move(options)));
+    return volumes_->Recover(
+        [this](const std::string& ns, const std::string& id) {
+          // Only a record that is certainly not there counts as gone.
+          return !absl::IsNotFound(containers_->Get(Context{.ns = ns}, id).status());
+        },
+        [this](const std::string& ns, const std::string& id) {
+          for (const auto& shim : shims_->List(ns)) {
+            if (shim->id() == id) return true;
+          }
+          return false;
+        });
+  }
+
+  // What a container's snapshot holds, also while it is mounted elsewhere.
+  absl::Status WithRootfs(const Context& ctx, const std::string& id,
+                          const std::function<absl::Status(const std::string&)>& use) {
+    GANTRY_ASSIGN_OR_RETURN(ContainerStore::Container container, containers_->Get(ctx, id));
+    if (container.snapshot_key().empty())
+      return absl::FailedPreconditionError(absl::StrCat("container ", id, " has no snapshot"));
+    GANTRY_ASSIGN_OR_RETURN(
+        std::vector<base::Mount> mounts,
+        snapshots_->Mounts(ctx, container.snapshotter(), container.snapshot_key()));
+    GANTRY_ASSIGN_OR_RETURN(base::TemporaryMount rootfs,
+                            base::TemporaryMount::Create(ReadOnlyMounts(std::move(mounts)),
+                                                         absl::StrCat(config_.state, "/tmp")));
+    return use(rootfs.path());
   }
 
   absl::Status OpenExits() {
@@ -299,6 +341,7 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeMaintenanceService(fsck_.get()));
     services.push_back(MakeExitsService(exits_.get()));
     services.push_back(MakeLifecycleService(lifecycle_.get()));
+    services.push_back(MakeVolumesService(volumes_.get()));
     GrpcServerOptions options;
     options.address = config_.grpc.address;
     options.uid = config_.grpc.uid;
@@ -353,6 +396,7 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<TaskManager> tasks_;
   std::unique_ptr<LifecycleManager> lifecycle_;
   std::unique_ptr<SandboxController> sandbox_controller_;
+  std::unique_ptr<VolumeManager> volumes_;
   std::unique_ptr<Introspection> introspection_;
   std::unique_ptr<TtrpcEventServer> ttrpc_events_;
   std::unique_ptr<GarbageCollector> collector_;

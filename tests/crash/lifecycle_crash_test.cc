@@ -2,6 +2,7 @@
 // each, and the container is what its last answered call said.
 
 #include <signal.h>
+#include <unistd.h>
 
 #include <functional>
 
@@ -38,8 +39,13 @@ class LifecycleCrashTest : public LifecycleTest {
     StartGantryd();
   }
   void ExpectInOrder() {
-    base::RunResult check = Gantryctl({"fsck", "--young"});
-    EXPECT_EQ(check.exit.code, 0) << check.out << check.err;
+    base::RunResult check;
+    // Bundles go in the background.
+    EXPECT_TRUE(Eventually([&] {
+      check = Gantryctl({"fsck", "--young"});
+      return check.exit.code == 0;
+    })) << check.out
+        << check.err;
     EXPECT_THAT(check.out, HasSubstr(" 0 intents"));
   }
   void ExpectNothingLeft() {
@@ -75,7 +81,7 @@ TEST_F(LifecycleCrashTest, Start) {
   for (const char* point :
        {"lifecycle.start.prepared", "lifecycle.start.created", "lifecycle.start.started"}) {
     SCOPED_TRACE(point);
-    Create("crash", "trap 'exit 3' TERM; while :; do sleep 0.05; done");
+    Create("crash", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done");
     CrashAt(point, [&] { EXPECT_FALSE(TryStart("crash").ok()); });
     // A program that runs is kept; a task that was not started is not.
     const std::string want =
@@ -84,9 +90,11 @@ TEST_F(LifecycleCrashTest, Start) {
     ExpectInOrder();
     Start("crash");
     EXPECT_EQ(State("crash").status(), "running");
+    ASSERT_TRUE(Eventually([&] { return Log("crash") == "ready\n"; }));
     Stop("crash");
     EXPECT_EQ(State("crash").exit_code(), 3u);
     EXPECT_TRUE(TryRemove("crash").ok());
+    unlink(log_path("crash").c_str());
     ExpectNothingLeft();
   }
 }

@@ -147,7 +147,7 @@ TEST_F(LifecycleMoreTest, ClientsAttachWhileTheLogKeepsAll) {
   address.sun_family = AF_UNIX;
   ASSERT_LT(path.size(), sizeof address.sun_path);
   memcpy(address.sun_path, path.data(), path.size());
-  base::UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   gantry::shim::v1::AttachRequest request;
   request.set_stdin(true);
@@ -186,10 +186,11 @@ TEST_F(LifecycleMoreTest, ListingFiveHundredAsksNobody) {
   ASSERT_EQ(response.containers_size(), 500);
   EXPECT_EQ(response.containers(0).container().id(), "c499") << "newest first";
   EXPECT_LT(best, absl::Milliseconds(20));
-  RecordProperty("list_500_us", static_cast<int>(absl::ToInt64Microseconds(best)));
+  std::cout << "listing 500 containers takes " << best << "\n";
   request.set_all(false);
   ASSERT_TRUE(connection.Call(Lifecycle::kList, request, &response, kCallTimeout).ok());
   EXPECT_EQ(response.containers_size(), 0);
+  for (int i = 0; i < 500; ++i) EXPECT_TRUE(TryRemove(absl::StrCat("c", i)).ok());
 }
 
 // Not a promise, but printed for who looks: what a container costs from its creation to its

@@ -30,8 +30,13 @@ class LifecycleIntegrationTest : public LifecycleTest {
   }
   // Every object has its owner, and nothing is begun and not ended.
   void ExpectInOrder() {
-    base::RunResult check = Gantryctl({"fsck", "--young"});
-    EXPECT_EQ(check.exit.code, 0) << check.out << check.err;
+    base::RunResult check;
+    // Bundles go in the background.
+    EXPECT_TRUE(Eventually([&] {
+      check = Gantryctl({"fsck", "--young"});
+      return check.exit.code == 0;
+    })) << check.out
+        << check.err;
     EXPECT_THAT(check.out, HasSubstr(" 0 intents"));
   }
 };
@@ -98,9 +103,10 @@ TEST_F(LifecycleIntegrationTest, NamesAreUnique) {
 }
 
 TEST_F(LifecycleIntegrationTest, StopKillPauseAndForce) {
-  Create("run", "trap 'exit 5' TERM; while :; do sleep 0.05; done");
+  Create("run", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done");
   Start("run");
   EXPECT_EQ(State("run").status(), "running");
+  ASSERT_TRUE(Eventually([&] { return Log("run") == "ready\n"; }));
   EXPECT_THAT(TryRemove("run").message(), HasSubstr("stop the container before removing or force"));
   google::protobuf::Empty none;
   life::PauseRequest pause;
@@ -206,7 +212,7 @@ TEST_F(LifecycleIntegrationTest, RestartPolicies) {
 }
 
 TEST_F(LifecycleIntegrationTest, ContainersOutliveGantryd) {
-  Create("stay", "trap 'exit 6' TERM; while :; do sleep 0.05; done");
+  Create("stay", "trap 'exit 6' TERM; echo ready; while :; do sleep 0.05; done");
   Create("die", "sleep 0.5; exit 7");
   Create("again", "sleep 0.5; exit 1",
          [](life::Policy* policy) { policy->mutable_restart()->set_name("unless-stopped"); });

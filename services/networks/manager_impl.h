@@ -164,7 +164,7 @@ class NetworkManagerImpl final : public NetworkManager {
   void GiveEndpointBack(const std::string& ns, const EndpointRecord& endpoint);
   absl::Status Plug(NetworkState& network, const EndpointRecord& endpoint, bool publishes,
                     int netns);
-  absl::Status FinishPlug(const EndpointRecord& endpoint);
+  absl::Status FinishPlug(const NetworkState& network, const EndpointRecord& endpoint);
   absl::Status ConfigureInside(const NetworkState& network, const EndpointRecord& endpoint);
   absl::Status RouteInside(const std::string& ns, const SandboxRecord& record);
   // Takes the addresses away, in the namespace.

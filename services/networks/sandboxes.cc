@@ -90,7 +90,7 @@ absl::Status NetworkManagerImpl::AddEndpoint(const std::string& ns,
   GANTRY_RETURN_IF_ERROR(Plug(*network, endpoint, publishes, netns));
   undo->Add([this, endpoint, netns] { Unplug(endpoint, netns); });
   GANTRY_RETURN_IF_ERROR(InNetns(netns, [&] { return ConfigureInside(*network, endpoint); }));
-  GANTRY_RETURN_IF_ERROR(FinishPlug(endpoint));
+  GANTRY_RETURN_IF_ERROR(FinishPlug(*network, endpoint));
   dns_.names()->Put(endpoint.endpoint());
   undo->Add([this, endpoint] { dns_.names()->Remove(endpoint.endpoint().id()); });
   return absl::OkStatus();

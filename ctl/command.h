@@ -49,6 +49,7 @@ std::vector<Command> ImageCommands();
 std::vector<Command> RunCommands();
 std::vector<Command> ContainerCommands();
 std::vector<Command> ObjectCommands();
+std::vector<Command> NetworkCommands();
 std::vector<Command> VolumeCommands();
 std::vector<Command> SystemCommands();
 

@@ -20,7 +20,7 @@ const std::vector<Command>& Commands() {
   static const std::vector<Command>* const kCommands = [] {
     auto* all = new std::vector<Command>();
     for (auto* part : {RunCommands, ContainerCommands, ImageCommands, ObjectCommands,
-                       VolumeCommands, SystemCommands}) {
+                       NetworkCommands, VolumeCommands, SystemCommands}) {
       for (Command& command : part()) {
         command.flags.push_back({"help", 'h', FlagKind::kBool, "", "show this help"});
         all->push_back(std::move(command));

@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -95,6 +96,7 @@ class Fsck::Run {
     GANTRY_RETURN_IF_ERROR(CheckShimSockets());
     GANTRY_RETURN_IF_ERROR(CheckCgroups());
     GANTRY_RETURN_IF_ERROR(CheckIntents());
+    GANTRY_RETURN_IF_ERROR(CheckNetworks());
     for (const auto& [kind, seen] : seen_) {
       auto* count = report_.add_counts();
       count->set_kind(kind);
@@ -402,6 +404,8 @@ class Fsck::Run {
       // Goes with its directory.
       if (absl::StartsWith(target, absl::StrCat(deps_.state, "/tmp/"))) continue;
       if (IsVolumeInUse(target)) continue;
+      // Counted as network namespaces.
+      if (absl::StartsWith(target, absl::StrCat(deps_.state, "/netns/"))) continue;
       absl::string_view rest = target;
       if (absl::ConsumePrefix(&rest, BundleDir() + "/")) {
         std::vector<std::string> parts = absl::StrSplit(rest, '/');
@@ -487,6 +491,29 @@ class Fsck::Run {
         continue;
       Found("intent", absl::StrCat(intent.kind(), "/", intent.id()), "begun and not ended",
             "restart gantryd: it undoes or finishes it", nullptr);
+    }
+    return absl::OkStatus();
+  }
+
+  // Looked at twice: what somebody is about to make or to give back has an owner, or is gone, the
+  // second time.
+  absl::Status CheckNetworks() {
+    if (deps_.networks == nullptr) return absl::OkStatus();
+    GANTRY_ASSIGN_OR_RETURN(std::vector<NetworkFinding> first, deps_.networks());
+    std::set<std::string> suspicious;
+    for (const NetworkFinding& object : first) {
+      if (!object.problem.empty()) suspicious.insert(absl::StrCat(object.kind, " ", object.name));
+    }
+    std::vector<NetworkFinding> second = first;
+    if (!suspicious.empty()) {
+      absl::SleepFor(std::min(grace_, absl::Seconds(2)));
+      GANTRY_ASSIGN_OR_RETURN(second, deps_.networks());
+    }
+    for (const NetworkFinding& object : second) {
+      ++seen_[object.kind];
+      if (object.problem.empty()) continue;
+      if (!suspicious.contains(absl::StrCat(object.kind, " ", object.name))) continue;
+      Found(object.kind, object.name, object.problem, "remove it, or make it anew", object.repair);
     }
     return absl::OkStatus();
   }

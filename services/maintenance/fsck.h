@@ -24,12 +24,22 @@ struct KnownShim {
   std::string address;  // "unix:///…"
 };
 
+// Something of a network as its owner accounts for it.
+struct NetworkFinding {
+  std::string kind;
+  std::string name;
+  std::string problem;  // empty: none
+  std::function<absl::Status()> repair;
+};
+
 struct FsckDeps {
   Db* db = nullptr;
   std::string root;
   std::string state;
   std::vector<std::string> local_snapshotters;  // names whose directories are below root
   std::function<std::vector<KnownShim>()> shims;
+  // All namespaces, devices, rules and ports of networks; empty: there are none.
+  std::function<absl::StatusOr<std::vector<NetworkFinding>>()> networks;
   // Where the cgroup controllers are mounted; another directory in tests.
   std::string cgroup_root = "/sys/fs/cgroup";
   // What is younger may still be on its way to its owner.

@@ -188,10 +188,13 @@ absl::Status NetworkManagerImpl::Plug(NetworkState& network, const EndpointRecor
 
 // Once the interface is up. Asking for a device makes the kernel look at its state now: the bridge
 // forwards to it from here on, not some milliseconds later.
-absl::Status NetworkManagerImpl::FinishPlug(const EndpointRecord& record) {
+absl::Status NetworkManagerImpl::FinishPlug(const NetworkState& network,
+                                            const EndpointRecord& record) {
   if (record.host_device().empty()) return absl::OkStatus();
   GANTRY_ASSIGN_OR_RETURN(Devices devices, Devices::Open());
   GANTRY_ASSIGN_OR_RETURN(Device host_end, devices.Find(record.host_device()));
+  // The bridge itself, which answers for its IPv6 addresses only when it knows that it has a port.
+  GANTRY_RETURN_IF_ERROR(devices.Find(network.network.device()).status());
   // Whoever had the address before may still be remembered at another port.
   return devices.LearnMac(host_end.index, record.endpoint().mac_address());
 }
@@ -207,6 +210,7 @@ absl::Status NetworkManagerImpl::ConfigureInside(const NetworkState& network,
     bool ipv6 = network.network.enable_ipv6();
     GANTRY_RETURN_IF_ERROR(SetInside("ipv6", name, "disable_ipv6", ipv6 ? "0" : "1"));
     GANTRY_RETURN_IF_ERROR(SetInside("ipv6", name, "accept_ra", "0"));
+    GANTRY_RETURN_IF_ERROR(SetInside("ipv6", name, "accept_dad", "0"));
   }
   GANTRY_RETURN_IF_ERROR(SetInside("ipv4", name, "arp_notify", "1"));
   for (const std::string* text : {&endpoint.ipv4_address(), &endpoint.ipv6_address()}) {

@@ -1,5 +1,7 @@
 // /etc/hosts and /etc/resolv.conf of containers, and what the embedded DNS server knows.
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
@@ -55,6 +57,107 @@ HostLines NetworkManagerImpl::ExtraHosts(const std::string& ns, const SandboxRec
   return lines;
 }
 
+// Legacy links of the predefined bridge, which has no DNS: "container:alias".
+HostLines NetworkManagerImpl::LinkedHosts(const std::string& ns,
+                                          const SandboxRecord& record) const {
+  HostLines lines;
+  std::lock_guard lock(mutex_);
+  for (const EndpointRecord& own : record.endpoints()) {
+    NetworkPtr network = NetworkOfLocked(ns, own.endpoint().network_id());
+    if (network == nullptr || network->has_names()) continue;
+    for (const std::string& link : own.endpoint().settings().links()) {
+      std::string target = link.substr(0, link.find(':'));
+      std::string alias = link.substr(link.find(':') + 1);
+      for (auto it = sandboxes_.lower_bound({ns, ""});
+           it != sandboxes_.end() && it->first.first == ns; ++it) {
+        const networks::SetUpRequest& other = it->second.request();
+        if (other.container_name() != target && other.container_id() != target) continue;
+        for (const EndpointRecord& there : it->second.endpoints()) {
+          if (there.endpoint().network_id() != network->network.id()) continue;
+          std::string names = alias;
+          for (const std::string* name : {&other.hostname(), &other.container_name()}) {
+            if (!name->empty() && *name != alias) absl::StrAppend(&names, " ", *name);
+          }
+          lines.emplace_back(AddressOf(there.endpoint().ipv4_address()), names);
+        }
+      }
+    }
+  }
+  return lines;
+}
+
+bool NetworkManagerImpl::NeedsDns(const std::string& ns, const SandboxRecord& record) const {
+  bool connected = false;
+  for (const EndpointRecord& endpoint : record.endpoints()) {
+    NetworkPtr network = NetworkOf(ns, endpoint.endpoint().network_id());
+    if (network == nullptr) continue;
+    if (network->has_names()) return true;
+    connected = connected || network->is_bridge();
+  }
+  // Servers that only the host reaches are asked on the container's behalf.
+  return connected && record.request().dns().servers().empty() &&
+         ReachableServers(HostResolvConf().servers).empty();
+}
+
+DnsScope NetworkManagerImpl::ScopeOf(const std::string& ns, const SandboxRecord& record) const {
+  DnsScope scope;
+  scope.servers = {record.request().dns().servers().begin(),
+                   record.request().dns().servers().end()};
+  scope.forwards = false;
+  for (const EndpointRecord& endpoint : record.endpoints()) {
+    NetworkPtr network = NetworkOf(ns, endpoint.endpoint().network_id());
+    if (network == nullptr) continue;
+    if (!network->network.internal()) scope.forwards = true;
+    for (const networks::IpamConfig& config : network->network.ipam()) {
+      if (auto subnet = Cidr::Parse(config.subnet()); subnet.ok()) scope.subnets.push_back(*subnet);
+    }
+    if (!network->has_names()) continue;
+    scope.networks.push_back(network->network.id());
+    for (const std::string& link : endpoint.endpoint().settings().links()) {
+      std::string target = absl::AsciiStrToLower(link.substr(0, link.find(':')));
+      if (target.size() == 64) target.resize(12);
+      scope.links[absl::AsciiStrToLower(link.substr(link.find(':') + 1))] = target;
+    }
+  }
+  return scope;
+}
+
+absl::Status NetworkManagerImpl::SettleDns(const std::string& ns, int netns,
+                                           const SandboxRecord* before, const SandboxRecord& record,
+                                           UndoList* undo) {
+  std::string key = absl::StrCat(ns, "/", record.request().container_id());
+  bool needed = before != nullptr && NeedsDns(ns, *before);
+  bool needs = NeedsDns(ns, record);
+  if (needed && needs) dns_.Update(key, ScopeOf(ns, record));
+  if (needed && !needs) dns_.Stop(key);
+  if (needed || !needs) return absl::OkStatus();
+  GANTRY_RETURN_IF_ERROR(dns_.Serve(key, netns, ScopeOf(ns, record)));
+  undo->Add([this, key] { dns_.Stop(key); });
+  return absl::OkStatus();
+}
+
+ResolvConf NetworkManagerImpl::ResolvConfOf(const std::string& ns,
+                                            const SandboxRecord& record) const {
+  const networks::DnsSettings& wanted = record.request().dns();
+  ResolvConf host = HostResolvConf();
+  ResolvConf conf;
+  conf.servers = {wanted.servers().begin(), wanted.servers().end()};
+  conf.search = {wanted.search().begin(), wanted.search().end()};
+  conf.options = {wanted.options().begin(), wanted.options().end()};
+  if (conf.servers.empty()) conf.servers = ReachableServers(host.servers);
+  if (conf.search.empty()) conf.search = host.search;
+  if (conf.options.empty()) conf.options = host.options;
+  if (conf.search == std::vector<std::string>{"."}) conf.search.clear();
+  if (!NeedsDns(ns, record)) return conf;
+  conf.servers = {"127.0.0.11"};
+  // Names of containers have no dots: they are looked up as they are, first.
+  bool has_ndots = false;
+  for (const std::string& option : conf.options)
+    has_ndots = has_ndots || absl::StartsWith(option, "ndots:");
+  if (!has_ndots) conf.options.push_back("ndots:0");
+  return conf;
+}
+
 absl::Status NetworkManagerImpl::WriteFiles(const std::string& ns, const SandboxRecord& record) {
   const networks::SetUpRequest& request = record.request();
   if (!request.hosts_path().empty()) {
@@ -68,20 +171,12 @@ absl::Status NetworkManagerImpl::WriteFiles(const std::string& ns, const Sandbox
         own.emplace_back(AddressOf(*address), HostNames(request));
       }
     }
-    GANTRY_RETURN_IF_ERROR(
-        WriteInPlace(request.hosts_path(), HostsText(ipv6, ExtraHosts(ns, record), own)));
+    HostLines extra = ExtraHosts(ns, record);
+    for (auto& line : LinkedHosts(ns, record)) extra.push_back(std::move(line));
+    GANTRY_RETURN_IF_ERROR(WriteInPlace(request.hosts_path(), HostsText(ipv6, extra, own)));
   }
   if (request.resolv_conf_path().empty()) return absl::OkStatus();
-  ResolvConf host = HostResolvConf();
-  ResolvConf conf;
-  conf.servers = {request.dns().servers().begin(), request.dns().servers().end()};
-  conf.search = {request.dns().search().begin(), request.dns().search().end()};
-  conf.options = {request.dns().options().begin(), request.dns().options().end()};
-  if (conf.servers.empty()) conf.servers = ReachableServers(host.servers);
-  if (conf.search.empty()) conf.search = host.search;
-  if (conf.options.empty()) conf.options = host.options;
-  if (conf.search == std::vector<std::string>{"."}) conf.search.clear();
-  return WriteInPlace(request.resolv_conf_path(), conf.ToString());
+  return WriteInPlace(request.resolv_conf_path(), ResolvConfOf(ns, record).ToString());
 }
 
 }  // namespace gantry::services

@@ -21,6 +21,7 @@
 #include "services/metadata/intents.h"
 #include "services/networks/container_files.h"
 #include "services/networks/devices.h"
+#include "services/networks/dns_server.h"
 #include "services/networks/driver_options.h"
 #include "services/networks/firewall.h"
 #include "services/networks/ipam.h"
@@ -163,7 +164,7 @@ class NetworkManagerImpl final : public NetworkManager {
   void GiveEndpointBack(const std::string& ns, const EndpointRecord& endpoint);
   absl::Status Plug(NetworkState& network, const EndpointRecord& endpoint, bool publishes,
                     int netns);
-  absl::Status FinishPlug(const EndpointRecord& endpoint);
+  absl::Status FinishPlug(const NetworkState& network, const EndpointRecord& endpoint);
   absl::Status ConfigureInside(const NetworkState& network, const EndpointRecord& endpoint);
   absl::Status RouteInside(const std::string& ns, const SandboxRecord& record);
   // Takes the addresses away, in the namespace.
@@ -190,6 +191,13 @@ class NetworkManagerImpl final : public NetworkManager {
   // files_and_names.cc
   std::vector<std::string> HostGateways(const std::string& ns, const SandboxRecord& record) const;
   HostLines ExtraHosts(const std::string& ns, const SandboxRecord& record) const;
+  HostLines LinkedHosts(const std::string& ns, const SandboxRecord& record) const;
+  bool NeedsDns(const std::string& ns, const SandboxRecord& record) const;
+  DnsScope ScopeOf(const std::string& ns, const SandboxRecord& record) const;
+  // Starts, changes or ends what answers the container.
+  absl::Status SettleDns(const std::string& ns, int netns, const SandboxRecord* before,
+                         const SandboxRecord& record, UndoList* undo);
+  ResolvConf ResolvConfOf(const std::string& ns, const SandboxRecord& record) const;
   absl::Status WriteFiles(const std::string& ns, const SandboxRecord& record);
 
   // published_ports.cc
@@ -226,6 +234,7 @@ class NetworkManagerImpl final : public NetworkManager {
   PortAllocator ports_;
   NetnsPool pool_;
   Firewall firewall_;
+  DnsServer dns_;
 };
 
 }  // namespace gantry::services

@@ -43,6 +43,8 @@ absl::Status SetBridgeParameters(const std::string& bridge, bool ipv6) {
   if (!base::Exists("/proc/sys/net/ipv6")) return absl::OkStatus();
   // Containers are no routers of the host (CVE-2020-13401).
   GANTRY_RETURN_IF_ERROR(set(BridgeKey("ipv6", bridge, "accept_ra"), "0"));
+  // Nobody else can have its addresses, and it forwards nothing before it may use them.
+  GANTRY_RETURN_IF_ERROR(set(BridgeKey("ipv6", bridge, "accept_dad"), "0"));
   return set(BridgeKey("ipv6", bridge, "disable_ipv6"), ipv6 ? "0" : "1");
 }
 

@@ -281,7 +281,9 @@ TEST_F(NetworkManagerTest, InternalNetworksLeadNowhere) {
   // Not even if the container makes itself a route.
   std::string gateway = manager_->Get(kNs, "inside")->network().ipam(0).gateway();
   RunIn(in_a.get(), {"ip", "route", "add", "default", "via", gateway});
+  RunIn(outside(), {"ip", "route", "add", "172.16.0.0/12", "via", "10.99.0.1"});
   EXPECT_EQ(Ask(in_a.get(), "10.99.0.2", 80), "timeout");
+  RunIn(outside(), {"ip", "route", "del", "172.16.0.0/12"});
 }
 
 TEST_F(NetworkManagerTest, ConnectsAndDisconnectsRunningContainers) {

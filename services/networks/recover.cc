@@ -114,7 +114,13 @@ absl::Status NetworkManagerImpl::RestoreSandbox(const std::string& ns,
   for (const EndpointRecord& endpoint : record.endpoints()) {
     NetworkPtr network = NetworkOf(ns, endpoint.endpoint().network_id());
     if (network != nullptr) GANTRY_RETURN_IF_ERROR(EnsureDevice(*network));
+    dns_.names()->Put(endpoint.endpoint());
   }
+  UndoList undo;
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd netns,
+                          OpenNetns(NetnsPath(ns, record.request().container_id())));
+  GANTRY_RETURN_IF_ERROR(SettleDns(ns, netns.get(), nullptr, record, &undo));
+  undo.Forget();
   GANTRY_RETURN_IF_ERROR(HoldPorts(record));
   return firewall_.AddPorts(PortRules(ns, record));
 }

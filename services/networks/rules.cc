@@ -50,9 +50,9 @@ table inet $table {
   }
   chain published {
     dnat ip to ip daddr . meta l4proto . th dport map @ports_of_address4
-    dnat ip to meta l4proto . th dport map @ports4
+    meta nfproto ipv4 dnat ip to meta l4proto . th dport map @ports4
     dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports_of_address6
-    dnat ip6 to meta l4proto . th dport map @ports6
+    meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @ports6
   }
 
   chain postrouting {

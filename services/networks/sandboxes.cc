@@ -90,7 +90,10 @@ absl::Status NetworkManagerImpl::AddEndpoint(const std::string& ns,
   GANTRY_RETURN_IF_ERROR(Plug(*network, endpoint, publishes, netns));
   undo->Add([this, endpoint, netns] { Unplug(endpoint, netns); });
   GANTRY_RETURN_IF_ERROR(InNetns(netns, [&] { return ConfigureInside(*network, endpoint); }));
-  return FinishPlug(endpoint);
+  GANTRY_RETURN_IF_ERROR(FinishPlug(*network, endpoint));
+  dns_.names()->Put(endpoint.endpoint());
+  undo->Add([this, endpoint] { dns_.names()->Remove(endpoint.endpoint().id()); });
+  return absl::OkStatus();
 }
 
 absl::Status NetworkManagerImpl::Settle(const std::string& ns, int netns,
@@ -109,6 +112,7 @@ absl::Status NetworkManagerImpl::Settle(const std::string& ns, int netns,
     });
     GANTRY_RETURN_IF_ERROR(firewall_.AddPorts(now));
   }
+  GANTRY_RETURN_IF_ERROR(SettleDns(ns, netns, before, *record, undo));
   return WriteFiles(ns, *record);
 }
 
@@ -195,6 +199,9 @@ absl::StatusOr<base::UniqueFd> NetworkManagerImpl::MakeSandboxNetns(
 }
 
 absl::Status NetworkManagerImpl::Release(const std::string& ns, const SandboxRecord& record) {
+  dns_.Stop(absl::StrCat(ns, "/", record.request().container_id()));
+  for (const EndpointRecord& endpoint : record.endpoints())
+    dns_.names()->Remove(endpoint.endpoint().id());
   GANTRY_RETURN_IF_ERROR(firewall_.RemovePorts(PortRules(ns, record)));
   std::string path = NetnsPath(ns, record.request().container_id());
   // Until the kernel has taken the namespace apart nothing in it may answer for its addresses.
@@ -279,6 +286,7 @@ absl::Status NetworkManagerImpl::Disconnect(const std::string& ns,
   GANTRY_RETURN_IF_ERROR(Commit(ns, record, &*before, intent));
   intent.Leave();
   undo.Forget();
+  dns_.names()->Remove(endpoint->endpoint().id());
   GiveEndpointBack(ns, *endpoint);
   return absl::OkStatus();
 }

@@ -43,6 +43,8 @@
 #include "services/metadata/namespace_store.h"
 #include "services/metadata/sandbox_store.h"
 #include "services/namespaces/namespaces_service.h"
+#include "services/networks/network_manager.h"
+#include "services/networks/networks_service.h"
 #include "services/registry/registry_service.h"
 #include "services/sandbox/sandbox_controller.h"
 #include "services/sandbox/sandbox_service.h"
@@ -88,6 +90,7 @@ class DaemonImpl final : public Daemon {
     GANTRY_RETURN_IF_ERROR(OpenSnapshots());
     GANTRY_RETURN_IF_ERROR(OpenTasks());
     GANTRY_RETURN_IF_ERROR(OpenVolumes());
+    GANTRY_RETURN_IF_ERROR(OpenNetworks());
     GANTRY_RETURN_IF_ERROR(OpenLifecycle());
     GANTRY_RETURN_IF_ERROR(OpenTransfer());
     StartCollector();
@@ -201,6 +204,7 @@ class DaemonImpl final : public Daemon {
     deps.tasks = tasks_.get();
     deps.exits = exits_.get();
     deps.volumes = volumes_.get();
+    deps.networks = networks_.get();
     LifecycleManager::Options options;
     options.root = config_.root;
     options.attach_dir = absl::StrCat(config_.state, "/a");
@@ -243,6 +247,17 @@ class DaemonImpl final : public Daemon {
                             base::TemporaryMount::Create(ReadOnlyMounts(std::move(mounts)),
                                                          absl::StrCat(config_.state, "/tmp")));
     return use(rootfs.path());
+  }
+
+  // After the tasks: what no task uses any more is given back.
+  absl::Status OpenNetworks() {
+    NetworkManager::Options options;
+    options.root = config_.root;
+    options.state = config_.state;
+    if (config_.root != Config().root) options.table = NetworkTableName(config_.root);
+    GANTRY_ASSIGN_OR_RETURN(networks_, OpenNetworkManager(db_.get(), std::move(options)));
+    return networks_->Recover(
+        [this](const std::string& ns, const std::string& id) { return shims_->Get(ns, id).ok(); });
   }
 
   absl::Status OpenExits() {
@@ -301,7 +316,18 @@ class DaemonImpl final : public Daemon {
       }
       return known;
     };
+    deps.networks = [this] { return NetworkFindings(); };
     fsck_ = std::make_unique<Fsck>(std::move(deps));
+  }
+
+  absl::StatusOr<std::vector<NetworkFinding>> NetworkFindings() {
+    GANTRY_ASSIGN_OR_RETURN(std::vector<NetworkObject> objects, networks_->Audit());
+    std::vector<NetworkFinding> findings;
+    for (const NetworkObject& object : objects) {
+      findings.push_back({object.kind, object.name, object.problem,
+                          [this, object] { return networks_->Repair(object); }});
+    }
+    return findings;
   }
 
   absl::Status OpenTransfer() {
@@ -342,6 +368,7 @@ class DaemonImpl final : public Daemon {
     services.push_back(MakeExitsService(exits_.get()));
     services.push_back(MakeLifecycleService(lifecycle_.get()));
     services.push_back(MakeVolumesService(volumes_.get()));
+    services.push_back(MakeNetworksService(networks_.get()));
     GrpcServerOptions options;
     options.address = config_.grpc.address;
     options.uid = config_.grpc.uid;
@@ -394,9 +421,10 @@ class DaemonImpl final : public Daemon {
   std::unique_ptr<ExitStore> exits_;
   std::unique_ptr<ShimManager> shims_;
   std::unique_ptr<TaskManager> tasks_;
-  std::unique_ptr<LifecycleManager> lifecycle_;
   std::unique_ptr<SandboxController> sandbox_controller_;
   std::unique_ptr<VolumeManager> volumes_;
+  std::unique_ptr<NetworkManager> networks_;
+  std::unique_ptr<LifecycleManager> lifecycle_;
   std::unique_ptr<Introspection> introspection_;
   std::unique_ptr<TtrpcEventServer> ttrpc_events_;
   std::unique_ptr<GarbageCollector> collector_;

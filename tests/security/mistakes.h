@@ -43,6 +43,15 @@ enum class Mistake {
   kForgetsToClose,   // terminals
   // For programs that know nothing of mistakes, by number
   kJoinsPaths = 100,  // openat instead of openat2, everywhere
+  // Networks
+  kLoopbackForAll = 200,       // route_localnet without a guard
+  kAnyDestination = 201,       // a published port is one of every host
+  kDirectAccess = 202,         // whoever routes through the host gets in; networks mix
+  kInternalLeadsOut = 203,     // internal networks are like others
+  kIpv6Everywhere = 204,       // and routers are listened to
+  kAsksForInternal = 205,      // DNS of internal networks is forwarded
+  kForgetsRules = 206,         // rules that others flush stay away
+  kLoopbackFromTheWire = 207,  // 127.0.0.1 is published to neighbours
 };
 
 // For this process and those it makes from now on, also those that execute another program with

@@ -65,6 +65,9 @@ void Manager::CleanUpRun(Entry& entry) {
   if (!policy.volumes().empty() && deps_.volumes != nullptr)
     LogFailure("unmount the volumes of a container", entry,
                deps_.volumes->Unmount(entry.ns, entry.id));
+}
+
+void Manager::RemoveAttachSocket(const Entry& entry) const {
   if (const std::string path = AttachPath(entry); !path.empty()) unlink(path.c_str());
 }
 
@@ -73,7 +76,8 @@ void Manager::OnExit(const EntryPtr& entry, uint32_t pid, Exit exit) {
   if (!HasProcess(state)) return;
   // Of an earlier run; or of a shim that died and left nobody who knew the pid.
   if (state.pid() != pid && TaskRuns(*entry)) return;
-  DeleteTask(*entry);
+  // A shim that lives removes its socket itself, when the last client has all of the output.
+  if (!DeleteTask(*entry).has_value()) RemoveAttachSocket(*entry);
   base::CrashPoint("lifecycle.exit.deleted");
   Ended(entry, exit);
 }

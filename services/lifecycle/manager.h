@@ -147,8 +147,10 @@ class Manager final : public LifecycleManager {
   std::optional<Exit> DeleteTask(const Entry& entry);
   void KillTask(const Entry& entry);
   bool TaskRuns(const Entry& entry) const;
-  // Networks, volumes, socket: gives back what a start took.
+  // Networks, volumes: gives back what a start took.
   void CleanUpRun(Entry& entry);
+  // Left by a shim that was killed.
+  void RemoveAttachSocket(const Entry& entry) const;
   void Ended(const EntryPtr& entry, Exit exit);
   void RestartLater(const EntryPtr& entry, v1::State state, absl::Duration ran,
                     std::vector<gantry::types::ObjectEvent> events);

@@ -121,6 +121,7 @@ void Manager::Reconcile(const EntryPtr& entry) {
 }
 
 void Manager::EndMissed(const EntryPtr& entry) {
+  RemoveAttachSocket(*entry);
   if (entry->boot_id == boot_id_) return Ended(entry, MissedExit(*entry));
   // It ended with the machine, which is no failure of its own: only policies that look at the
   // start of the machine bring it back.

@@ -82,6 +82,7 @@ class DaemonImpl final : public Daemon {
     ttrpc_events_.reset();
     if (collector_ != nullptr) collector_->Stop();
     metrics_.reset();
+    lifecycle_.reset();  // tasks ask it for specifications
   }
 
   absl::Status Start() {

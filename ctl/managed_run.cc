@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -158,6 +159,25 @@ absl::StatusOr<base::UniqueFd> AttachTo(const std::string& path, bool with_stdin
   char answer = 1;
   if (read(fd.get(), &answer, 1) != 1 || answer != 0)
     return absl::UnavailableError("the container's shim refused to let us attach");
+  return fd;
+}
+
+// As AttachTo(); no descriptor when the program has ended without a word: its shim keeps what a
+// program wrote for us, and nothing else.
+absl::StatusOr<base::UniqueFd> AttachUnlessEnded(const client::Connection& connection,
+                                                 const life::Container& container,
+                                                 bool with_stdin) {
+  absl::StatusOr<base::UniqueFd> fd;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    fd = AttachTo(container.state().attach_path(), with_stdin);
+    if (fd.ok()) return fd;
+    auto now = GetManaged(connection, container.id());
+    const bool ended = absl::IsNotFound(now.status()) ||
+                       (now.ok() && now->state().attach_path().empty()) ||
+                       (now.ok() && now->state().pid() != container.state().pid());
+    if (ended) return base::UniqueFd();
+    absl::SleepFor(absl::Milliseconds(20));
+  }
   return fd;
 }
 
@@ -381,14 +401,17 @@ absl::StatusOr<int> RunManaged(const client::Connection& connection, const RunOp
   start.set_expect_attach(true);
   life::StartResponse started;
   GANTRY_RETURN_IF_ERROR(connection.Call(Methods::kStart, start, &started));
-  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd socket,
-                          AttachTo(started.container().state().attach_path(), run.interactive));
+  absl::StatusOr<base::UniqueFd> socket =
+      AttachUnlessEnded(connection, started.container(), run.interactive);
+  GANTRY_RETURN_IF_ERROR(socket.status());
   RawTerminal raw;
   if (run.spec.terminal && run.interactive) {
     GANTRY_RETURN_IF_ERROR(raw.Enter(STDIN_FILENO));
     Resize(connection, id);
   }
-  GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, id, socket.get(), signals.get()));
+  if (*socket) {
+    GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, id, socket->get(), signals.get()));
+  }
   raw.Restore();
   GANTRY_RETURN_IF_ERROR(batch.Wait(waiting));
   return static_cast<int>(ended.exit_code());

@@ -115,7 +115,13 @@ TEST(RunOptionsTest, WholeLines) {
   EXPECT_EQ(run->spec.network, client::NetworkMode::kHost);
   EXPECT_THAT(run->spec.args, ElementsAre("echo", "-n"));
   EXPECT_FALSE(parse({}).ok());
-  EXPECT_FALSE(parse({"--net", "bridge", "img"}).ok());
+  EXPECT_FALSE(run->managed);
+  EXPECT_FALSE(parse({"--net", "container:x", "img"}).ok());
+  run = parse({"--net", "shop", "-v", "data:/d:ro", "img"});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->managed);
+  EXPECT_EQ(run->policy.endpoints(0).network(), "shop");
+  EXPECT_TRUE(run->named_volumes[0].read_only);
   EXPECT_FALSE(parse({"-u", "4294967296", "img"}).ok());
   EXPECT_FALSE(parse({"--cpus", "0", "img"}).ok());
   EXPECT_FALSE(parse({"--privileged", "--cap-drop", "ALL", "img"}).ok());

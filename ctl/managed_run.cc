@@ -12,6 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -129,6 +130,25 @@ absl::StatusOr<client::ContainerRecord> WithVolumes(const client::Connection& co
   }
   record.mutable_spec()->set_value(base::DumpJson(spec));
   return record;
+}
+
+// No descriptor when the program has ended without a word: its shim keeps what a
+// program wrote for us, and nothing else.
+absl::StatusOr<base::UniqueFd> AttachUnlessEnded(const client::Connection& connection,
+                                                 const life::Container& container,
+                                                 bool with_stdin) {
+  absl::StatusOr<base::UniqueFd> fd;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    fd = client::Attach(container.state().attach_path(), {with_stdin, true, true});
+    if (fd.ok()) return fd;
+    auto now = GetManaged(connection, container.id());
+    const bool ended = absl::IsNotFound(now.status()) ||
+                       (now.ok() && now->state().attach_path().empty()) ||
+                       (now.ok() && now->state().pid() != container.state().pid());
+    if (ended) return base::UniqueFd();
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  return fd;
 }
 
 // Splits what comes without a terminal into our stdout and stderr.
@@ -370,15 +390,16 @@ absl::StatusOr<int> RunManaged(const client::Connection& connection, const RunOp
   auto stream = connection.Open(Methods::kRun, request);
   life::RunResponse message;
   GANTRY_RETURN_IF_ERROR(ReadNext(stream, life::RunResponse::kRunning, &message));
-  GANTRY_ASSIGN_OR_RETURN(
-      base::UniqueFd socket,
-      client::Attach(message.running().state().attach_path(), {run.interactive, true, true}));
+  GANTRY_ASSIGN_OR_RETURN(base::UniqueFd socket,
+                          AttachUnlessEnded(connection, message.running(), run.interactive));
   RawTerminal raw;
   if (run.spec.terminal && run.interactive) {
     GANTRY_RETURN_IF_ERROR(raw.Enter(STDIN_FILENO));
     Resize(connection, record.id());
   }
-  GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, record.id(), socket.get(), signals.get()));
+  if (socket) {
+    GANTRY_RETURN_IF_ERROR(CopyStreams(connection, run, record.id(), socket.get(), signals.get()));
+  }
   raw.Restore();
   GANTRY_RETURN_IF_ERROR(ReadNext(stream, life::RunResponse::kEnded, &message));
   return static_cast<int>(message.ended().exit_code());

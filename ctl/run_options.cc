@@ -151,7 +151,7 @@ absl::Status ParseProcess(const Arguments& args, RunOptions* run) {
   run->user = args.String("user");
   GANTRY_RETURN_IF_ERROR(client::ParseUser(run->user).status());
   std::string net = args.String("net", args.String("network", "none"));
-  if (net.empty()) {
+  if (net.empty() || absl::StrContains(net, ":") || absl::StrContains(net, "/")) {
     return Bad("--net", net, "\"none\" (loopback only), \"host\", or a network's name");
   }
   spec.network = net == "host" ? client::NetworkMode::kHost : client::NetworkMode::kNone;

@@ -51,6 +51,8 @@ TEST_F(GantryctlManagedTest, InTheForegroundWithInput) {
   EXPECT_EQ(ran.out, "typed\n");
   EXPECT_THAT(ran.err, HasSubstr("to-stderr"));
   EXPECT_EQ(GantryctlOk({"ps", "-a", "-q"}), "");
+  // One that ends before anybody can attach.
+  for (int i = 0; i < 5; ++i) GantryctlOk({"run", "--rm", "--restart", "no", "busybox", "true"});
   ran = Gantryctl({"run", "--rm", "--restart", "no", "busybox", "no-such-program"});
   EXPECT_EQ(ran.exit.code, 127);
   EXPECT_EQ(GantryctlOk({"ps", "-a", "-q"}), "");

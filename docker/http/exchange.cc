@@ -89,7 +89,7 @@ Exchange::~Exchange() {
          "application/json");
 }
 
-bool Exchange::Claim() { return !session_->Claim(); }
+bool Exchange::Claim() { return !claimed_.exchange(true) && !session_->Claim(); }
 bool Exchange::closed() const { return session_->closed(); }
 void Exchange::OnClosed(std::function<void()> callback) { session_->Watch(std::move(callback)); }
 

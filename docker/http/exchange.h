@@ -4,6 +4,7 @@
 // One request and its answer. A handler gets it on a worker thread and may block there; to answer
 // later it keeps the pointer and returns. Nothing here depends on the library that does the I/O.
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -126,6 +127,8 @@ class Exchange {
   std::shared_ptr<Session> session_;
   Request request_;
   std::vector<std::pair<std::string, std::string>> extra_headers_;
+  // Of this exchange: the session's is the next request's by the time we are destroyed.
+  std::atomic<bool> claimed_{false};
 };
 
 }  // namespace gantry::docker::http

@@ -211,8 +211,8 @@ TEST_F(DockerImagesTest, SavesAndLoads) {
 }
 
 TEST_F(DockerImagesTest, ImportsARootFileSystem) {
-  DockerOk({"create", "--name", "c", "--network", "none", kImage, "true"});
-  base::RunResult exported = Docker({"export", "c"});
+  DockerOk({"create", "--name", "box", "--network", "none", kImage, "true"});
+  base::RunResult exported = Docker({"export", "box"});
   ASSERT_EQ(exported.exit.code, 0) << exported.err;
   const std::string id = DockerOk({"import", "-c", "CMD [\"echo\", \"imported\"]", "-c", "ENV A=b",
                                    "-m", "my words", "-", "made:1"},
@@ -231,12 +231,12 @@ TEST_F(DockerImagesTest, ImportsARootFileSystem) {
 }
 
 TEST_F(DockerImagesTest, Commits) {
-  DockerOk({"run", "--name", "c", "--network", "none", kImage, "sh", "-c",
+  DockerOk({"run", "--name", "box", "--network", "none", kImage, "sh", "-c",
             "echo made > /made; rm /etc/passwd"});
-  EXPECT_THAT(DockerOk({"diff", "c"}),
+  EXPECT_THAT(DockerOk({"diff", "box"}),
               AllOf(HasSubstr("A /made"), HasSubstr("D /etc/passwd"), HasSubstr("C /etc")));
   const std::string id = DockerOk({"commit", "-a", "Me", "-m", "why", "-c", "ENV X=1", "-c",
-                                   "CMD [\"cat\", \"/made\"]", "c", "committed:1"});
+                                   "CMD [\"cat\", \"/made\"]", "box", "committed:1"});
   EXPECT_EQ(Id("committed:1"), id);
   EXPECT_EQ(
       DockerOk({"image", "inspect", "-f", "{{.Author}} {{.Comment}} {{.Parent}}", "committed:1"}),
@@ -247,7 +247,7 @@ TEST_F(DockerImagesTest, Commits) {
       1);
   EXPECT_EQ(DockerOk({"run", "--rm", "--network", "none", "committed:1", "sh", "-c", "echo $X"}),
             "1");
-  DockerOk({"rm", "c"});
+  DockerOk({"rm", "box"});
   base::RunResult parent = Docker({"rmi", "-f", Id(kImage)});
   EXPECT_THAT(parent.err, HasSubstr("image has dependent child images"));
   EXPECT_THAT(DockerOk({"rmi", "committed:1"}), HasSubstr("Deleted: " + id));

@@ -110,19 +110,19 @@ TEST_F(DockerSystemTest, AContainersLinksStayInIt) {
 }
 
 TEST_F(DockerSystemTest, ExportsAndDiffs) {
-  DockerOk({"run", "-d", "--name", "c", "--network", "none", "-v", "/vol", kImage, "sh", "-c",
+  DockerOk({"run", "-d", "--name", "box", "--network", "none", "-v", "/vol", kImage, "sh", "-c",
             "echo x > /made; echo y > /vol/inside; sleep 1000"});
-  for (int i = 0; i < 100 && Docker({"exec", "c", "test", "-e", "/vol/inside"}).exit.code != 0;
+  for (int i = 0; i < 100 && Docker({"exec", "box", "test", "-e", "/vol/inside"}).exit.code != 0;
        ++i) {
     absl::SleepFor(absl::Milliseconds(50));
   }
-  EXPECT_EQ(DockerOk({"diff", "c"}), "A /made");
-  const std::string running = tests::Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out;
+  EXPECT_EQ(DockerOk({"diff", "box"}), "A /made");
+  const std::string running = tests::Run({"tar", "-tf", "-"}, Docker({"export", "box"}).out).out;
   EXPECT_THAT(running, AllOf(HasSubstr("made\n"), HasSubstr("etc/passwd\n"),
                              Not(HasSubstr("vol/inside")), Not(HasSubstr("proc/1"))));
-  DockerOk({"kill", "c"});
-  EXPECT_EQ(DockerOk({"diff", "c"}), "A /made");
-  EXPECT_THAT(tests::Run({"tar", "-tf", "-"}, Docker({"export", "c"}).out).out, HasSubstr("made\n"));
+  DockerOk({"kill", "box"});
+  EXPECT_EQ(DockerOk({"diff", "box"}), "A /made");
+  EXPECT_THAT(tests::Run({"tar", "-tf", "-"}, Docker({"export", "box"}).out).out, HasSubstr("made\n"));
 }
 
 TEST_F(DockerSystemTest, TellsEvents) {
@@ -131,7 +131,7 @@ TEST_F(DockerSystemTest, TellsEvents) {
   base::Process live = DockerInBackground({"events", "--format", "{{json .}}"}, log);
   absl::SleepFor(absl::Milliseconds(500));
   DockerOk({"tag", "busybox", "x:1"});
-  DockerOk({"run", "--rm", "--name", "c", "--network", "none", "--label", "k=v", kImage, "true"});
+  DockerOk({"run", "--rm", "--name", "box", "--network", "none", "--label", "k=v", kImage, "true"});
   DockerOk({"rmi", "x:1"});
   const std::string end = absl::StrCat(absl::ToUnixSeconds(absl::Now()) + 1);
   absl::SleepFor(absl::Seconds(2));
@@ -146,7 +146,7 @@ TEST_F(DockerSystemTest, TellsEvents) {
   };
   EXPECT_EQ(replay({"type=image"}), "image tag\nimage untag");
   EXPECT_THAT(
-      replay({"container=c"}),
+      replay({"container=box"}),
       AllOf(HasSubstr("container create"), HasSubstr("container start"), HasSubstr("container die"),
             HasSubstr("container destroy"), Not(HasSubstr("image"))));
   EXPECT_THAT(replay({"label=k=v", "event=die"}), "container die");
@@ -174,11 +174,11 @@ TEST_F(DockerSystemTest, TellsAboutItself) {
 }
 
 TEST_F(DockerSystemTest, MeasuresTheDiskAndPrunes) {
-  DockerOk({"run", "--name", "c", "--network", "none", kImage, "sh", "-c",
+  DockerOk({"run", "--name", "box", "--network", "none", kImage, "sh", "-c",
             "dd if=/dev/zero of=/big bs=1024 count=1024 2>/dev/null"});
   EXPECT_THAT(DockerOk({"system", "df"}), AllOf(HasSubstr("Images"), HasSubstr("Containers")));
   const std::string verbose = DockerOk({"system", "df", "-v"});
-  EXPECT_THAT(verbose, AllOf(HasSubstr("busybox"), HasSubstr("c\n")));
+  EXPECT_THAT(verbose, AllOf(HasSubstr("busybox"), HasSubstr("box\n")));
   auto df = base::ParseJson(Curl("GET", "/system/df").substr(4));
   ASSERT_TRUE(df.ok());
   const base::Json& containers = base::JsonAt(*df, "Containers");

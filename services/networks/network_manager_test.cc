@@ -269,6 +269,7 @@ TEST_F(NetworkManagerTest, RestoresRulesThatOthersFlush) {
 }
 
 TEST_F(NetworkManagerTest, InternalNetworksLeadNowhere) {
+  MakeNetwork("open");  // for which the host forwards packets
   MakeNetwork("inside", "", /*internal=*/true);
   networks::Sandbox a = MakeContainer("a", "inside", {Port("", 8080, 80)});
   networks::Sandbox b = MakeContainer("b", "inside");

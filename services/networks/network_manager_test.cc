@@ -38,16 +38,16 @@ TEST_F(NetworkManagerTest, HasThreePredefinedNetworks) {
 }
 
 TEST_F(NetworkManagerTest, FindsByIdNameAndPrefix) {
-  networks::Network a = MakeNetwork("a");
+  networks::Network a = MakeNetwork("zeta");
   EXPECT_EQ(manager_->Get(kNs, a.id())->network().id(), a.id());
-  EXPECT_EQ(manager_->Get(kNs, "a")->network().id(), a.id());
+  EXPECT_EQ(manager_->Get(kNs, "zeta")->network().id(), a.id());
   EXPECT_EQ(manager_->Get(kNs, a.id().substr(0, 12))->network().id(), a.id());
   EXPECT_EQ(manager_->Get(kNs, "nope").status(), absl::NotFoundError("network nope not found"));
-  EXPECT_EQ(manager_->Get("other", "a").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(manager_->Get("other", "zeta").status().code(), absl::StatusCode::kNotFound);
   networks::CreateNetworkRequest again;
-  again.mutable_network()->set_name("a");
+  again.mutable_network()->set_name("zeta");
   EXPECT_EQ(manager_->Create(kNs, again).status(),
-            absl::AlreadyExistsError("network with name a already exists"));
+            absl::AlreadyExistsError("network with name zeta already exists"));
   again.mutable_network()->set_name("b");
   again.mutable_network()->add_ipam()->set_subnet(a.ipam(0).subnet());
   EXPECT_EQ(manager_->Create(kNs, again).status(),
@@ -269,6 +269,7 @@ TEST_F(NetworkManagerTest, RestoresRulesThatOthersFlush) {
 }
 
 TEST_F(NetworkManagerTest, InternalNetworksLeadNowhere) {
+  MakeNetwork("open");  // for which the host forwards packets
   MakeNetwork("inside", "", /*internal=*/true);
   networks::Sandbox a = MakeContainer("a", "inside", {Port("", 8080, 80)});
   networks::Sandbox b = MakeContainer("b", "inside");

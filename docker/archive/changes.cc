@@ -67,22 +67,24 @@ class Walk {
       return true;
     }
     const std::optional<struct stat> old = below ? Lower(path) : std::nullopt;
+    const bool existed = old.has_value();
+    const struct stat was = old.value_or(st);
     if (!S_ISDIR(st.st_mode)) {
       if (S_ISREG(st.st_mode) && st.st_size == 0 && mount_points_.contains(path)) return false;
-      changes_.push_back({path, old ? FileChange::kModified : FileChange::kAdded});
+      changes_.push_back({path, existed ? FileChange::kModified : FileChange::kAdded});
       return true;
     }
     // Its line stands before those of what is in it.
     const size_t line = changes_.size();
-    changes_.push_back({path, old ? FileChange::kModified : FileChange::kAdded});
+    changes_.push_back({path, existed ? FileChange::kModified : FileChange::kAdded});
     GANTRY_ASSIGN_OR_RETURN(base::UniqueFd child,
                             base::OpenChild(dir, name, O_RDONLY | O_DIRECTORY));
-    const bool shows_lower = below && old && S_ISDIR(old->st_mode) && !IsOpaque(child.get());
+    const bool shows_lower = below && existed && S_ISDIR(was.st_mode) && !IsOpaque(child.get());
     GANTRY_ASSIGN_OR_RETURN(const bool inside,
                             Directory(child.get(), path, shows_lower, depth + 1));
-    const bool same = old && S_ISDIR(old->st_mode) && old->st_mode == st.st_mode &&
-                      old->st_uid == st.st_uid && old->st_gid == st.st_gid;
-    const bool place_only = !old && mount_points_.contains(path);
+    const bool same = existed && S_ISDIR(was.st_mode) && was.st_mode == st.st_mode &&
+                      was.st_uid == st.st_uid && was.st_gid == st.st_gid;
+    const bool place_only = !existed && mount_points_.contains(path);
     if (inside || !(same || place_only)) return true;
     changes_.resize(line);
     return false;

@@ -81,7 +81,10 @@ absl::Status Manager::RemoveNow(const EntryPtr& entry, bool volumes, Durability 
     }
   }
   registry_.Remove(*entry, name);
-  Notify(std::move(waiters), WaitAnswer(entry->container.state()));
+  // Who waits for a removal hears of errors of the removal, and there was none.
+  v1::WaitResponse answer = WaitAnswer(entry->container.state());
+  answer.clear_error();
+  Notify(std::move(waiters), std::move(answer));
   return absl::OkStatus();
 }
 

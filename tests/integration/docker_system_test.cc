@@ -122,7 +122,8 @@ TEST_F(DockerSystemTest, ExportsAndDiffs) {
                              Not(HasSubstr("vol/inside")), Not(HasSubstr("proc/1"))));
   DockerOk({"kill", "box"});
   EXPECT_EQ(DockerOk({"diff", "box"}), "A /made");
-  EXPECT_THAT(tests::Run({"tar", "-tf", "-"}, Docker({"export", "box"}).out).out, HasSubstr("made\n"));
+  EXPECT_THAT(tests::Run({"tar", "-tf", "-"}, Docker({"export", "box"}).out).out,
+              HasSubstr("made\n"));
 }
 
 TEST_F(DockerSystemTest, TellsEvents) {

@@ -285,7 +285,7 @@ absl::StatusOr<LocalImage> FindAmong(const std::vector<LocalImage>& all, absl::s
   }
   const LocalImage* found = nullptr;
   for (const LocalImage& image : all) {
-    const bool by_target = full_id && image.target.digest.hex() == hex;
+    const bool by_target = full_id && image.target.digest.str() == absl::StrCat("sha256:", hex);
     if (!by_target && !absl::StartsWith(image.id().hex(), hex)) continue;
     if (found != nullptr) {
       found = nullptr;  // not unique: as good as none

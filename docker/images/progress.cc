@@ -29,8 +29,8 @@ std::string Bar(int64_t current, int64_t total) {
   if (total <= 0) return absl::StrFormat("%8s", HumanSize(current));
   const int64_t half = std::clamp<int64_t>(current * 50 / total, 0, 50);
   std::string bar(static_cast<size_t>(half), '=');
-  if (half < 50) bar += '>';
-  bar.resize(50, ' ');
+  bar += '>';
+  bar.resize(51, ' ');
   return absl::StrFormat("[%s] %8s/%s", bar, HumanSize(std::min(current, total)), HumanSize(total));
 }
 

@@ -37,7 +37,7 @@ TEST(ProgressTest, APullShowsEachLayerAsDockerDoes) {
           R"({"status":"Downloading","progressDetail":{"current":50,"total":100},"progress":"[=========================>                         ]      50B/100B","id":"0123456789ab"})",
           R"({"status":"Verifying Checksum","progressDetail":{},"id":"0123456789ab"})",
           R"({"status":"Download complete","progressDetail":{},"id":"0123456789ab"})",
-          R"({"status":"Extracting","progressDetail":{"current":100,"total":100},"progress":"[==================================================]     100B/100B","id":"0123456789ab"})",
+          R"({"status":"Extracting","progressDetail":{"current":100,"total":100},"progress":"[==================================================>]     100B/100B","id":"0123456789ab"})",
           R"({"status":"Pull complete","progressDetail":{},"id":"0123456789ab"})"));
 }
 

@@ -159,7 +159,8 @@ TEST_F(DockerImagesTest, LogsIn) {
   DockerOk({"logout", registry.host()});
   EXPECT_THAT(Docker({"pull", name}).err, HasSubstr("no basic auth credentials"));
   auto log = base::ReadFile(dir() + "/gantry-docker.log");
-  if (log.ok()) EXPECT_THAT(*log, Not(HasSubstr("geheim")));
+  ASSERT_TRUE(log.ok()) << log.status();
+  EXPECT_THAT(*log, Not(HasSubstr("geheim")));
 }
 
 TEST_F(DockerImagesTest, AnInsecureRegistryWithTls) {

@@ -20,6 +20,8 @@
 #include "base/unique_fd.h"
 #include "client/attach.h"
 #include "containerd/services/tasks/v1/tasks.methods.h"
+#include "ctl/output.h"
+#include "ctl/session.h"
 #include "ctl/terminal.h"
 #include "gantry/services/lifecycle/v1/lifecycle.methods.h"
 #include "gantry/services/volumes/v1/volumes.methods.h"
@@ -200,6 +202,7 @@ absl::Status CopyStreams(const client::Connection& connection, const RunOptions&
   FrameSplitter splitter;
   std::string buffer(64u << 10, '\0');
   bool input = run.interactive;
+  int interrupts = 0;
   while (true) {
     pollfd fds[3] = {
         {socket, POLLIN, 0}, {signals, POLLIN, 0}, {input ? STDIN_FILENO : -1, POLLIN, 0}};
@@ -207,9 +210,11 @@ absl::Status CopyStreams(const client::Connection& connection, const RunOptions&
     while (int signal = NextSignal(signals)) {
       if (signal == SIGWINCH) {
         Resize(connection, id);
-      } else {
-        (void)KillManaged(connection, id, static_cast<uint32_t>(signal));
+        continue;
       }
+      const bool enough = signal == SIGINT && ++interrupts == kInterruptsToKill;
+      if (enough) PrintNote("gantryctl: the program does not stop; killing it\n");
+      (void)KillManaged(connection, id, static_cast<uint32_t>(enough ? SIGKILL : signal));
     }
     if (fds[2].revents != 0) {
       ssize_t n = read(STDIN_FILENO, buffer.data(), buffer.size());
@@ -350,7 +355,8 @@ absl::StatusOr<life::CreateRequest> ManagedRequest(const client::Connection& con
   } else {
     request.set_spec(record.spec().value());
   }
-  policy.set_name(run.name);
+  // The others have their names as a label, as before there was a life cycle.
+  if (run.managed) policy.set_name(run.name);
   policy.set_auto_remove(run.remove);
   auto signal = record.labels().find("gantry/stop-signal");
   if (signal != record.labels().end()) policy.set_stop_signal(signal->second);

@@ -19,7 +19,6 @@ namespace {
 namespace tasks = containerd::services::tasks::v1;
 
 // Ctrl-C as often as this means it.
-constexpr int kInterruptsToKill = 3;
 constexpr absl::Duration kOutputGrace = absl::Seconds(2);
 class Session {
  public:

@@ -14,6 +14,9 @@ namespace gantry::ctl {
 // Where the fifos of attached processes are made.
 inline constexpr char kFifoBase[] = "/run/gantryctl/fifo";
 
+// So many interrupts of a person end a program that does not listen to them.
+inline constexpr int kInterruptsToKill = 3;
+
 // The exit code for a start that failed: 127 for a program that is not there, 126 for one that
 // cannot be run, else 125.
 int StartFailureCode(const absl::Status& status);

@@ -34,7 +34,7 @@ TEST(QueriesTest, ChecksCredentials) {
     c->Respond(401, "WWW-Authenticate: Basic realm=\"x\"\r\n", "");
   });
   EXPECT_TRUE(CheckLogin(server.host(), As("me", "geheim")).ok());
-  EXPECT_TRUE(absl::IsUnauthenticated(CheckLogin(server.host(), As("me", "falsch"))));
+  EXPECT_TRUE(absl::IsPermissionDenied(CheckLogin(server.host(), As("me", "falsch"))));
   EXPECT_TRUE(absl::IsUnauthenticated(CheckLogin(server.host(), As("", ""))));
 }
 

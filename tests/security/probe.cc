@@ -79,6 +79,7 @@ int main() {
   Try("setns", [] { return syscall(SYS_setns, 0, 0); });
   Try("unknown", [] { return syscall(9999); });
 #if defined(__x86_64__)
+  Try("i386.getpid", [] { return Call32(20, 0, 0); });
   Try("i386.unshare", [] { return Call32(310, CLONE_NEWUSER, 0); });
   Try("i386.mount", [] { return Call32(21, 0, 0); });
   Try("i386.socket.alg", [] { return Call32(359, 38, SOCK_SEQPACKET); });

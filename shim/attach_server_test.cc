@@ -526,10 +526,12 @@ TEST_F(AttachTest, ManyClientsComeAndGo) {
   };
   churn(500);
   size_t descriptors = OpenDescriptors();
-  int64_t before = ResidentKilobytes();
+  [[maybe_unused]] int64_t before = ResidentKilobytes();
   churn(10000);
   EXPECT_EQ(OpenDescriptors(), descriptors);
+#if !defined(__SANITIZE_ADDRESS__)  // its allocator keeps what is freed, to notice later uses
   EXPECT_LT(ResidentKilobytes() - before, 512);
+#endif
   ASSERT_TRUE(process_->Signal(SIGKILL).ok());
   RunUntilDrained();
 }
